@@ -1,0 +1,135 @@
+"""The outline of params.yaml: which sections there are, and how an experiment lists its runs."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, Field
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+
+from .overlay import Path, nested
+from .settings import Strict
+
+Scale = Literal["quick", "small", "paper"]
+SCALES: tuple[str, ...] = get_args(Scale)
+
+
+def _each_once(values: list) -> list:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"lists {value!r} twice, and so the same run twice; keep one of them")
+    return values
+
+
+Source = Literal["cifar10", "imagenette", "imagenet"]
+Values = Annotated[list[Any], Field(min_length=1), AfterValidator(_each_once)]
+Seeds = Annotated[
+    list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_each_once)
+]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+DataName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")]
+
+
+class Arm(Strict):
+    """One of the things that an experiment compares: what it sets, and a grid of its own."""
+
+    set: dict[str, Any] = {}
+    grid: dict[str, Values] = {}
+
+
+class Experiment(Strict):
+    """What an experiment runs: (arms x grid + axes) x seeds.
+
+    Attributes:
+        set: settings of all its runs, laid over the defaults.
+        arms: name -> what that arm changes; every arm is crossed with the grid. An experiment
+            that names neither arms nor axes has the one arm `all`.
+        grid: dotted setting -> values; all combinations are run.
+        axes: dotted setting -> values; each setting is varied alone, around `set`.
+        seeds: every run is repeated with each of them.
+    """
+
+    set: dict[str, Any] = {}
+    arms: dict[Name, Arm] = {}
+    grid: dict[str, Values] = {}
+    axes: dict[str, Values] = {}
+    seeds: Seeds
+
+
+class Sizes(Strict):
+    """What a scale lays over the rest of the file."""
+
+    data: dict[DataName, dict[str, Any]] = {}
+    defaults: dict[str, Any] = {}
+    experiments: dict[str, Any] = {}
+
+
+class Document(Strict):
+    """The top level of params.yaml."""
+
+    scale: Scale
+    local: dict[Source, str] = {}
+    data: dict[DataName, dict[str, Any]]
+    defaults: dict[str, Any]
+    experiments: Annotated[dict[Name, Any], Field(min_length=1)]
+    scales: dict[Scale, Sizes]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run as an experiment lists it.
+
+    Attributes:
+        arm, axis: as in `Entry`.
+        layers: (place in the file, settings found there), the later laid over the earlier.
+    """
+
+    arm: str
+    axis: str | None
+    layers: tuple[tuple[Path, dict], ...]
+
+
+def points(experiment: Experiment, place: Path, defaults: dict) -> Iterator[Point]:
+    """Every run of an experiment that stands at `place` in the file."""
+    common = [(("defaults",), defaults), ((*place, "set"), experiment.set)]
+    arms = experiment.arms or ({} if experiment.axes else {"all": Arm()})
+    for name, arm in arms.items():
+        inner = (*place, "arms", name)
+        grids = [((*place, "grid"), experiment.grid), ((*inner, "grid"), arm.grid)]
+        for layers in _combinations(grids, place, experiment.seeds):
+            yield Point(name, None, (*common, ((*inner, "set"), arm.set), *layers))
+    for axis, values in experiment.axes.items():
+        for layers in _combinations([((*place, "axes"), {axis: values})], place, experiment.seeds):
+            yield Point(axis.rpartition(".")[2], axis, (*common, *layers))
+
+
+def _combinations(grids: list[tuple[Path, dict[str, list]]], place: Path, seeds: list[int]):
+    choices = [
+        [((*grid_place, key), nested(key, value)) for value in values]
+        for grid_place, grid in grids
+        for key, values in grid.items()
+    ]
+    return itertools.product(*choices, [((*place, "seeds"), {"seed": seed}) for seed in seeds])
+
+
+def read_yaml(path: str | FilePath) -> Any:
+    """YAML 1.2, safe, but `1e-7` stays text as in YAML 1.1.
+
+    PyYAML, which Snakemake and papermill use, reads 1e-7 as text and 1.0e-7 as a number; a file
+    that they read otherwise than we do would be a trap. The form that DVC writes (Python's own:
+    1e-07) is taken.
+    """
+
+    class Constructor(SafeConstructor):
+        def construct_yaml_float(self, node: Any) -> Any:
+            number = super().construct_yaml_float(node)
+            text = node.value
+            return number if "." in text or text.lower() == repr(number) else text
+
+    Constructor.add_constructor("tag:yaml.org,2002:float", Constructor.construct_yaml_float)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = Constructor
+    return yaml.load(FilePath(path).read_text(encoding="utf-8"))

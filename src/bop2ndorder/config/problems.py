@@ -1,0 +1,79 @@
+"""Mistakes in params.yaml as lines for people: the key, what was found, what is allowed."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from .overlay import Path
+from .settings import MODELS
+
+
+class ParamsError(ValueError):
+    """params.yaml is not valid; `lines` holds one sentence a mistake."""
+
+    def __init__(self, source: str, lines: Iterable[str]):
+        self.lines = list(lines)
+        what = "1 mistake" if len(self.lines) == 1 else f"{len(self.lines)} mistakes"
+        super().__init__("\n  ".join([f"{source} is not valid, {what}:", *self.lines]))
+
+
+def plain_place(place: Iterable[str | int]) -> Path:
+    """Where pydantic found the mistake, without the tags that it adds for unions."""
+    tags = {*MODELS, "number"} - {"data"}
+    return tuple(str(part) for part in place if part not in tags)
+
+
+def explain(error: dict[str, Any], root: type[BaseModel]) -> str:
+    """What is wrong with one value, from one of pydantic's errors.
+
+    Args:
+        error: an item of `ValidationError.errors()`.
+        root: the model that was validated, for the keys that it allows.
+    """
+    kind, found, place = error["type"], error["input"], error["loc"]
+    if kind == "extra_forbidden":
+        owner = MODELS.get(str(place[-2]), root) if len(place) > 1 else root
+        allowed = [name for name in owner.model_fields if name != "data_name"]
+        close = difflib.get_close_matches(str(place[-1]), allowed, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"unknown key (its value is {found!r}); allowed: {', '.join(allowed)}{hint}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind == "union_tag_not_found":
+        return f"is missing in {found!r}"
+    if kind == "union_tag_invalid":
+        return f"found {error['ctx']['tag']!r}; must be one of {error['ctx']['expected_tags']}"
+    if kind == "too_short":
+        return f"found {found!r}; must name at least one"
+    allowed = error["msg"].replace("Input should be", "must be")
+    return f"found {found!r}; {allowed}{_number_hint(found, kind)}"
+
+
+def _number_hint(found: Any, kind: str) -> str:
+    """How to write a number that arrived as text."""
+    if not isinstance(found, str):
+        return ""
+    if kind == "int_type" and found.strip().isdigit():
+        return f": write {found.strip()} without quotes"
+    try:
+        mantissa, e, exponent = repr(float(found)).partition("e")
+    except ValueError:
+        return ""
+    point = "" if "." in mantissa else ".0"
+    written = f"{mantissa}{point}{e}{int(exponent) if e else ''}"
+    return f": write {written}, with a point and without quotes (YAML takes {found} for text)"
+
+
+def explain_all(error: ValidationError, root: type[BaseModel]) -> list[tuple[Path, str]]:
+    """Place and sentence of every mistake that pydantic found."""
+    mistakes = []
+    for item in error.errors():
+        place = plain_place(item["loc"])
+        if item["type"].startswith("union_tag"):
+            place = (*place, "name")
+        mistakes.append((place, explain(item, root)))
+    return mistakes

@@ -1,0 +1,213 @@
+"""The settings of one run, typed and strict: what may be written, in which range."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+Number = TypeVar("Number")
+Rate = Annotated[float, Field(gt=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+# Images that each published data set holds for training; a local folder may hold another number.
+TRAIN_IMAGES = {"digits": 1437, "cifar10": 50_000, "imagenette": 9_469, "imagenet": 1_281_167}
+SMALLEST_IMAGE = {"binarynet": 16, "xnornet": 64, "birealnet": 64}
+
+
+class Strict(BaseModel):
+    """Unknown keys, numbers written as strings and infinite numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Exponential(Strict, Generic[Number]):
+    """start * rate ** floor(step / decay_steps); `every` is decay_steps in epochs."""
+
+    kind: Literal["exponential"]
+    start: Number
+    rate: Rate
+    every: Positive
+
+
+class Polynomial(Strict, Generic[Number]):
+    """From start to end over `epochs` (default: all epochs of the run), then constant."""
+
+    kind: Literal["polynomial"]
+    start: Number
+    end: Number
+    power: Positive = 1.0
+    epochs: Positive | None = None
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("kind"))
+    return getattr(value, "kind", "number")
+
+
+def _scheduled(number: Any) -> Any:
+    """A number, or a schedule whose values have that number's range."""
+    return Annotated[
+        Annotated[number, Tag("number")]
+        | Annotated[Exponential[number], Tag("exponential")]
+        | Annotated[Polynomial[number], Tag("polynomial")],
+        Discriminator(
+            _kind,
+            custom_error_type="schedule_kind",
+            custom_error_message="Input should be a number or a schedule whose kind is "
+            "exponential or polynomial",
+        ),
+    ]
+
+
+class Bop(Strict):
+    name: Literal["bop"]
+    gamma: _scheduled(Rate)
+    threshold: _scheduled(NonNegative)
+
+
+class Bop2ndOrder(Strict):
+    name: Literal["bop2ndorder"]
+    gamma: _scheduled(Rate)
+    sigma: _scheduled(Rate)
+    threshold: _scheduled(NonNegative)
+    eps: NonNegative = 1e-10
+    bias_correction: Literal["none", "constant", "adam"] = "none"
+
+
+class Latent(Strict):
+    """Real-valued weights behind sign(), trained by the Adam that trains the real weights."""
+
+    name: Literal["latent"]
+
+
+class BinaryNet(Strict):
+    name: Literal["binarynet"]
+    width: Annotated[int, Field(ge=1)] = 128
+    dense: Annotated[int, Field(ge=1)] = 1024
+    norm: Literal["batch", "layer"] = "batch"
+
+
+class XnorNet(Strict):
+    name: Literal["xnornet"]
+    width: Annotated[float, Field(gt=0, le=4)] = 1.0
+
+
+class BiRealNet(Strict):
+    name: Literal["birealnet"]
+    width: Annotated[float, Field(gt=0, le=4)] = 1.0
+
+
+class ShiftAndFlip(Strict):
+    """Pad by `pad` pixels, crop at random to the old size; mirror every second image."""
+
+    pad: Annotated[int, Field(ge=0, le=32)]
+    flip: bool
+
+
+class ResizedCrop(Strict):
+    """The published ImageNet crops: area 0.08-1, aspect 3/4-4/3, bicubic."""
+
+    crop: Literal["random_resized"]
+    flip: bool
+
+
+def _augment(value: Any) -> str:
+    crop = "crop" in value if isinstance(value, dict) else hasattr(value, "crop")
+    return "resized_crop" if crop else "shift_and_flip"
+
+
+class Data(Strict):
+    source: Literal["digits", "cifar10", "imagenette", "imagenet"]
+    image_size: Annotated[int, Field(ge=8, le=512)]
+    validation: Annotated[int, Field(ge=1)]
+    limit: Annotated[int, Field(ge=1)] | None = None
+    augment: (
+        Annotated[
+            Annotated[ShiftAndFlip, Tag("shift_and_flip")]
+            | Annotated[ResizedCrop, Tag("resized_crop")],
+            Discriminator(_augment),
+        ]
+        | None
+    ) = None
+
+    def prepared(self) -> dict:
+        """What decides the prepared files; augmentation happens later, batch by batch."""
+        return self.model_dump(exclude={"augment"})
+
+    def train_images(self) -> int:
+        """Images of the training set as published, validation included."""
+        known = TRAIN_IMAGES[self.source]
+        return known if self.limit is None else min(known, self.limit)
+
+
+class Settings(Strict):
+    """All that decides a run's result, apart from code and the images themselves."""
+
+    data_name: str
+    data: Data
+    network: Annotated[BinaryNet | XnorNet | BiRealNet, Discriminator("name")]
+    optimizer: Annotated[Bop | Bop2ndOrder | Latent, Discriminator("name")]
+    lr: _scheduled(Positive)
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    train_on: Literal["train", "all"]
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    threads: Annotated[int, Field(ge=1)]
+
+
+def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What does not go together in settings whose single values may be wrong themselves.
+
+    Args:
+        settings: as `Settings` takes them, not validated.
+
+    Yields:
+        (place of the setting to change, what is wrong with it).
+    """
+    network = settings.get("network")
+    network = network.get("name") if isinstance(network, dict) else None
+    name = settings["data_name"]
+    try:
+        data = Data.model_validate(settings["data"])
+    except ValidationError:
+        return
+    if data.image_size < SMALLEST_IMAGE.get(network, 0):
+        yield (
+            ("data",),
+            (
+                f"{name!r} has images of {data.image_size} pixels; {network} needs at least "
+                f"{SMALLEST_IMAGE[network]}"
+            ),
+        )
+    images = data.train_images()
+    if settings.get("train_on") == "train":
+        images -= data.validation
+    batch = settings.get("batch_size")
+    if isinstance(batch, int) and batch > images:
+        yield ("batch_size",), f"found {batch}; must be at most {images}, the images of {name!r}"
+    if isinstance(data.augment, ResizedCrop) != (data.source == "imagenet") and data.augment:
+        yield (
+            ("data",),
+            (
+                f"{name!r} cannot be augmented so: crop random_resized is for imagenet, pad for "
+                "the other sources"
+            ),
+        )
+
+
+# Which keys a mapping may have, by the name that stands before them in the place of an error.
+MODELS: dict[str, type[BaseModel]] = {
+    "bop": Bop,
+    "bop2ndorder": Bop2ndOrder,
+    "latent": Latent,
+    "binarynet": BinaryNet,
+    "xnornet": XnorNet,
+    "birealnet": BiRealNet,
+    "exponential": Exponential,
+    "polynomial": Polynomial,
+    "shift_and_flip": ShiftAndFlip,
+    "resized_crop": ResizedCrop,
+    "data": Data,
+}

@@ -1,0 +1,170 @@
+"""params.yaml: read, checked as a whole, and expanded to runs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml.error import YAMLError
+
+from .document import SCALES, Document, Experiment, Point, points, read_yaml
+from .keys import digest
+from .overlay import Path, depth, overlay, value_at
+from .problems import ParamsError, explain_all
+from .runs import Entry, Run
+from .settings import Settings, misfits
+
+
+@dataclass(frozen=True)
+class Study:
+    """A valid params.yaml.
+
+    Attributes:
+        scale: the chosen scale.
+        local: data source -> local image folder to read instead of a download.
+        plans: scale -> entries; a run shared by experiments is in several entries.
+    """
+
+    scale: str
+    local: dict[str, str]
+    plans: dict[str, tuple[Entry, ...]]
+
+    def entries(self, scale: str, experiment: str | None = None) -> list[Entry]:
+        """What the scale runs, in the order of the file; of one experiment where named."""
+        return [e for e in self.plans[scale] if experiment in (None, e.experiment)]
+
+    def runs(self, scale: str) -> dict[str, Run]:
+        """Run id -> run, each once."""
+        return {entry.run.id: entry.run for entry in self.plans[scale]}
+
+    def experiments(self, scale: str) -> list[str]:
+        return list(dict.fromkeys(entry.experiment for entry in self.plans[scale]))
+
+
+def load_study(path: str | FilePath = "params.yaml", **changes: Any) -> Study:
+    """Read and check params.yaml, all its scales.
+
+    Args:
+        path: the file.
+        changes: laid over the file's top level, such as `scale="small"`.
+
+    Raises:
+        ParamsError: names every mistake at once, with its key.
+    """
+    name = FilePath(path).name
+    try:
+        document = read_yaml(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(name, [f"cannot be read: {error}"]) from None
+    except YAMLError as error:
+        raise ParamsError(name, [" ".join(str(error).split())]) from None
+    if not isinstance(document, dict):
+        raise ParamsError(name, [f"found {document!r}; must be a mapping with the key scale"])
+    return check(overlay(document, changes), name)
+
+
+def check(document: dict, name: str = "params.yaml") -> Study:
+    """The study that a document declares; raises `ParamsError` with all mistakes of all scales."""
+    checker = _Checker(document)
+    checker.outline()
+    plans = {scale: tuple(checker.entries(scale)) for scale in SCALES}
+    if checker.problems:
+        raise ParamsError(name, checker.problems)
+    return Study(document["scale"], dict(document.get("local", {})), plans)
+
+
+class _Checker:
+    """Collects mistakes, each under the key where it stands in the file, each once.
+
+    One mistake must not hide another: whatever is wrong in one place, the rest is checked.
+    """
+
+    def __init__(self, document: dict):
+        self.document = document
+        self.problems: dict[str, None] = {}  # an ordered set
+
+    def report(self, place: Path, text: str, scale: str | None = None) -> None:
+        """File a mistake, under `scales.SCALE` if that is where the value comes from."""
+        over = ("scales", str(scale), *place)
+        if depth(self.document, over) - 2 >= max(depth(self.document, place), 1):
+            place = over
+        self.problems[f"{'.'.join(place)}: {text}"] = None
+
+    def outline(self) -> None:
+        try:
+            Document.model_validate(self.document)
+        except ValidationError as error:
+            for place, text in explain_all(error, Document):
+                self.report(place, text)
+
+    def entries(self, scale: str) -> Iterator[Entry]:
+        """All runs of one scale whose settings are valid; the rest is reported."""
+        over = value_at(self.document, ("scales", scale)) or {}
+        sections = {key: self.document.get(key) for key in ("data", "defaults", "experiments")}
+        plan = overlay(sections, over)
+        if not all(isinstance(plan[key], dict) for key in sections):
+            return  # the outline's mistakes say so
+        for name, found in plan["experiments"].items():
+            place = ("experiments", str(name))
+            experiment = self.experiment(found, place, scale)
+            if experiment is None:
+                continue
+            seen: set[str] = set()
+            for point in points(experiment, place, plan["defaults"]):
+                merged = reduce(overlay, (layer for _, layer in point.layers))
+                # Axes share their common point with each other and with the grid; no others may.
+                mark = digest([point.axis, merged])
+                if mark in seen:
+                    self.report((*place, "arms", point.arm), "lists runs that another arm of this "
+                                "experiment lists; a run may stand once in it", scale)  # fmt: skip
+                    continue
+                seen.add(mark)
+                settings = self.settings(merged, point, plan["data"], scale)
+                if settings is not None:
+                    yield Entry(str(name), point.arm, point.axis, Run.of(settings))
+
+    def experiment(self, found: Any, place: Path, scale: str) -> Experiment | None:
+        """The experiment; with mistakes in it, as much of it as is sound."""
+        try:
+            return Experiment.model_validate(found)
+        except ValidationError as error:
+            for inner, text in explain_all(error, Experiment):
+                self.report((*place, *inner), text, scale)
+        sound: dict[str, Any] = {"seeds": [0]}
+        for key, value in found.items() if isinstance(found, dict) else ():
+            try:
+                Experiment.model_validate({**sound, key: value})
+            except ValidationError:
+                continue
+            sound[key] = value
+        return Experiment.model_validate(sound) if len(sound) > 1 else None
+
+    def settings(self, merged: dict, point: Point, sets: dict, scale: str) -> Settings | None:
+        name = merged.get("data")
+        data = sets.get(name) if isinstance(name, str) else None
+        if data is None:
+            allowed = ", ".join(map(str, sets))
+            self.report(_origin(point, ("data",)), f"found {name!r}; must be one of the data sets "
+                        f"that the file declares: {allowed}", scale)  # fmt: skip
+            return None
+        whole = {**merged, "data": data, "data_name": name}
+        misfit = [*misfits(whole)]
+        for place, text in misfit:
+            self.report(_origin(point, place), text, scale)
+        try:
+            settings = Settings.model_validate(whole)
+        except ValidationError as error:
+            for place, text in explain_all(error, Settings):
+                origin = ("data", name, *place[1:]) if place[0] == "data" else _origin(point, place)
+                self.report(origin, text, scale)
+            return None
+        return None if misfit else settings
+
+
+def _origin(point: Point, place: Path) -> Path:
+    """The key in the file from which the value at `place` of the merged layers comes."""
+    source, layer = max(reversed(point.layers), key=lambda item: depth(item[1], place))
+    value_itself = source[-1] == "seeds" or source[-2:-1] in (("grid",), ("axes",))
+    return source if value_itself else (*source, *place)
