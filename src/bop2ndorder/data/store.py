@@ -1,0 +1,75 @@
+"""Folders that are made whole or not at all, and the done.json that vouches for their files."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DONE = "done.json"
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `out` that takes the place of `out` once the block has ended.
+
+    An exception in the block removes the half-made folder and leaves an earlier `out` as it was.
+    The half-made folder has a fixed name, so that what a killed process left is removed by the
+    next attempt; two processes must therefore not make the same `out` at once.
+    """
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if out.exists():
+        shutil.rmtree(out)
+    partial.rename(out)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: Path, value) -> None:
+    """Write `value` as JSON: sorted keys, a line break at the end."""
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path):
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_done(folder: Path) -> None:
+    """Write done.json, last of all: the size and the SHA-256 of every file of `folder`."""
+    files = {
+        path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in sorted(folder.iterdir())
+    }
+    write_json(folder / DONE, {"files": files})
+
+
+def damaged_file(folder: Path, hashes: bool = False) -> str | None:
+    """Name of the first file of `folder` that is not as its done.json says, or None.
+
+    Sizes are compared, and with `hashes` the contents too. A missing or unreadable done.json is
+    the damaged file itself.
+    """
+    try:
+        files = read_json(folder / DONE)["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return DONE
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != expected["size"]:
+            return name
+        if hashes and file_sha256(path) != expected["sha256"]:
+            return name
+    return None
