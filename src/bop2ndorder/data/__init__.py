@@ -1,6 +1,7 @@
-"""Data: `prepare` makes content-hashed files once, `open_data` reads them, `batches` feeds training.
+"""Data: `prepare` makes content-hashed files once, `open_data` opens them, `batches` reads them.
 
-    prepare({"source": "digits", "image_size": 16, "validation": 200, "limit": None}, Path("data/x"))
+    settings = {"source": "digits", "image_size": 16, "validation": 200, "limit": None}
+    prepare(settings, "data/x")
     data = open_data("data/x")
     for images, labels in data.batches("train", 50, seed=1, augment={"pad": 2, "flip": False}):
         ...

@@ -17,7 +17,7 @@ class ArrayData(Data):
     def _check_augment(self, augment: dict | None) -> None:
         if augment is not None and set(augment) != {"pad", "flip"}:
             raise ValueError(
-                f"augment is {augment}; {self.source} takes {{'pad': pixels, 'flip': true or false}}"
+                f"augment is {augment}; {self.source} takes {{'pad': pixels, 'flip': bool}}"
             )
 
     def _batches(

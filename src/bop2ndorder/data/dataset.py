@@ -36,13 +36,14 @@ class Data:
         self.sha256: str = facts["sha256"]
         self._mean = torch.tensor(facts["mean"])
         self._std = torch.tensor(facts["std"])
-        splits = {
-            name: np.asarray(places) for name, places in read_json(path / "splits.json").items()
-        }
+        recorded = read_json(path / "splits.json")
+        train, validation = (
+            np.array(recorded[split], dtype=np.int64) for split in ("train", "validation")
+        )
         self._places = {
-            "train": splits["train"],
-            "validation": splits["validation"],
-            "all": np.union1d(splits["train"], splits["validation"]),
+            "train": train,
+            "validation": validation,
+            "all": np.union1d(train, validation),
             "test": np.arange(facts["counts"]["test"]),
         }
 
@@ -91,9 +92,7 @@ class Data:
                 f"images, so that batches of 1 to {len(places)} can be drawn"
             )
         if augment is not None and seed is None:
-            raise ValueError(
-                "augmentation is drawn at random: give batches() a seed, or no augment"
-            )
+            raise ValueError("augmentation is drawn at random: batches() needs a seed for it")
         self._check_augment(augment)
         generator = torch.Generator()
         if seed is not None:

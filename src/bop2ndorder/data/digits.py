@@ -1,4 +1,4 @@
-"""Handwritten digits: 1797 real 8x8 images that come with scikit-learn, so no download is needed."""
+"""Handwritten digits: 1797 real 8x8 images embedded in scikit-learn, so nothing is downloaded."""
 
 import numpy as np
 

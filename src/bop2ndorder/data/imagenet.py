@@ -1,4 +1,4 @@
-"""ImageNet: a list of files, decoded while training by worker processes, with the published crops."""
+"""ImageNet: a list of files, decoded while training by worker processes into published crops."""
 
 from collections.abc import Iterator
 from math import exp, log, sqrt
@@ -24,11 +24,14 @@ Box = tuple[int, int, int, int]
 
 
 def central_box(width: int, height: int, image_size: int) -> Box:
-    """The central square of image_size / (image_size + 32) of the short side: left, top, right, bottom.
+    """The central square whose side is image_size / (image_size + 32) of the image's short side.
 
     Args:
         width, height: of the image, in pixels.
         image_size: what the crop is resized to afterwards.
+
+    Returns:
+        left, top, right, bottom.
     """
     side = max(1, int(min(width, height) * image_size / (image_size + EVALUATION_BORDER)))
     left, top = (width - side + 1) // 2, (height - side + 1) // 2
@@ -110,8 +113,7 @@ class FileData(Data):
             set(augment) != {"crop", "flip"} or augment["crop"] != "random_resized"
         ):
             raise ValueError(
-                f"augment is {augment}; imagenet takes "
-                "{'crop': 'random_resized', 'flip': true or false}"
+                f"augment is {augment}; imagenet takes {{'crop': 'random_resized', 'flip': bool}}"
             )
 
     def _batches(
@@ -140,6 +142,5 @@ class FileData(Data):
                 yield self._normalise(images), labels.to(device, non_blocking=True)
         except ValueError as error:
             # A worker's error arrives with its whole traceback as its text; the last line is ours.
-            raise ValueError(
-                str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
-            ) from None
+            sentence = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+            raise ValueError(sentence) from None

@@ -57,22 +57,26 @@ def prepare(settings: dict, out: Path, folder: Path | None = None, progress: boo
     out = Path(out)
     source = settings["source"]
     classes, parts = _find(source, settings["image_size"], out.parent / ".download", folder)
+    splits, parts = _split(parts, settings["validation"], settings["limit"])
     with whole_folder(out) as partial:
-        parts = _split(partial, parts, settings["validation"], settings["limit"])
+        write_json(partial / "splits.json", splits)
         for name, (images, labels) in parts.items():
             np.save(partial / f"{name}_labels.npy", labels)
             if source == "imagenet":
-                _list_files(partial, name, images, folder)
+                _list_files(partial, name, images, Path(folder))
             else:
                 _decode(partial, name, images, settings["image_size"], progress)
-        scaling = BINARY_SCALING if source in ("digits", "cifar10") else IMAGENET_SCALING
+        mean, std = BINARY_SCALING if source in ("digits", "cifar10") else IMAGENET_SCALING
         facts = {
             "source": source,
             "classes": classes,
             "image_size": settings["image_size"],
-            "mean": scaling[0],
-            "std": scaling[1],
-            "counts": {name: len(labels) for name, (_, labels) in parts.items()},
+            "mean": mean,
+            "std": std,
+            "counts": {
+                **{split: len(places) for split, places in splits.items()},
+                "test": len(parts["test"][1]),
+            },
         }
         facts["sha256"] = _content_sha256(partial, facts)
         facts["origin"] = "embedded" if source == "digits" else "folder" if folder else "download"
@@ -97,29 +101,23 @@ def _find(source: str, image_size: int, cache: Path, folder: Path | None):
             "imagenet cannot be downloaded freely: set `local: {imagenet: FOLDER}` in params.yaml "
             "to a folder that holds train/CLASS/* and val/CLASS/*"
         )
-    return (
-        download_cifar10(cache) if source == "cifar10" else download_imagenette(cache, image_size)
-    )
+    if source == "cifar10":
+        return download_cifar10(cache)
+    return download_imagenette(cache, image_size)
 
 
-def _split(partial: Path, parts: dict, validation: int, limit: int | None) -> dict:
-    """Write splits.json; return the parts with only the images that `limit` keeps."""
+def _split(parts: dict, validation: int, limit: int | None) -> tuple[dict, dict]:
+    """Places of train and validation in the train part, and the parts that `limit` leaves."""
     (train_images, train_labels), (test_images, test_labels) = parts["train"], parts["test"]
-    splits = dict(
-        zip(
-            ("train", "validation"),
-            stratified(train_labels, validation, "validation"),
-            strict=True,
-        )
-    )
-    splits = {name: limited(places, train_labels, limit) for name, places in splits.items()}
-    kept = np.union1d(splits["train"], splits["validation"])
-    write_json(
-        partial / "splits.json",
-        {name: np.searchsorted(kept, places).tolist() for name, places in splits.items()},
-    )
+    train, chosen = stratified(train_labels, validation, "validation")
+    train, chosen = (limited(places, train_labels, limit) for places in (train, chosen))
     tested = limited(np.arange(len(test_labels)), test_labels, limit)
-    return {
+    kept = np.union1d(train, chosen)
+    splits = {
+        "train": np.searchsorted(kept, train).tolist(),
+        "validation": np.searchsorted(kept, chosen).tolist(),
+    }
+    return splits, {
         "train": ([train_images[place] for place in kept], train_labels[kept]),
         "test": ([test_images[place] for place in tested], test_labels[tested]),
     }
