@@ -1,0 +1,229 @@
+"""Binary building blocks: the sign, its straight-through estimators, layers with binary weights.
+
+A layer comes in two kinds. By default its weights *are* -1 or +1, and a flip optimizer
+(:mod:`bop2ndorder.optim`) turns them one by one; the forward pass is that of the plain torch layer.
+With ``latent=True`` the weights are real-valued and only their sign enters the forward pass: the
+baseline of both papers, trained by an optimizer for real weights and clipped after each step.
+"""
+
+import torch
+from torch import nn
+
+__all__ = [
+    "BinaryConv2d",
+    "BinaryLinear",
+    "approx_sign",
+    "binary_layers",
+    "binary_parameters",
+    "clip_latent",
+    "sign",
+    "ste_sign",
+]
+
+
+def sign(x: torch.Tensor) -> torch.Tensor:
+    """The sign without a zero: every binarization of this project goes through it.
+
+    ===========  ====
+    x            sign
+    ===========  ====
+    x > 0         +1
+    0.0, -0.0     +1
+    x < 0         -1
+    NaN           -1
+    ===========  ====
+
+    (NaN, because ``NaN >= 0`` is false: a diverging network shows in its loss, not here.)
+
+    Args:
+        x: real tensor of any shape and floating dtype.
+
+    Returns:
+        Tensor of x's shape, dtype and memory format; no gradient flows through it.
+
+    Source: larq.math.sign, which differs at NaN (there it stays NaN).
+    """
+    x = x.detach()
+    # Two passes, 2 * (x >= 0) - 1; torch.where would make three and a boolean tensor between them.
+    positive = torch.ge(x, 0, out=torch.empty_like(x))
+    return torch.add(x.new_tensor(-1.0), positive, alpha=2, out=positive)
+
+
+class _SteSign(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return sign(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        # The kernel keeps the gradient strictly inside its limits; the next number after 1 as the
+        # limit makes that |x| <= 1. One fused pass: a comparison and a `where` cost a quarter of
+        # the whole training step more.
+        limit = 1 + torch.finfo(x.dtype).eps
+        return torch.ops.aten.hardtanh_backward(grad, x, -limit, limit)
+
+
+class _ApproxSign(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return sign(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * (2 - 2 * x.abs()).clamp_(min=0)
+
+
+def ste_sign(x: torch.Tensor) -> torch.Tensor:
+    """Sign with the straight-through estimator.
+
+    Forward ``sign(x)``; backward ``dL/dx = dL/dy`` where ``|x| <= 1``, else 0 (a NaN lets the
+    gradient pass).
+
+    Args:
+        x: real tensor of any shape and floating dtype.
+
+    Source: Courbariaux et al. 2016 (arXiv 1602.02830), larq's ``ste_sign``.
+    """
+    return _SteSign.apply(x)
+
+
+def approx_sign(x: torch.Tensor) -> torch.Tensor:
+    """Sign with the triangular estimator of Bi-Real Net.
+
+    Forward ``sign(x)``; backward ``dL/dx = (2 - 2|x|) dL/dy`` where ``|x| <= 1``, else 0 (a NaN
+    makes the gradient NaN).
+
+    Args:
+        x: real tensor of any shape and floating dtype.
+
+    Source: Liu et al. 2018 (arXiv 1808.00278), larq's ``approx_sign``.
+    """
+    return _ApproxSign.apply(x)
+
+
+class _Binary(nn.Module):
+    """What the binary layers share: how weights start and what the forward pass sees of them."""
+
+    latent: bool
+
+    def reset_parameters(self) -> None:
+        if self.latent:
+            nn.init.xavier_uniform_(self.weight)
+        else:
+            with torch.no_grad():
+                self.weight.copy_(torch.randint(0, 2, self.weight.shape) * 2 - 1)
+
+    @property
+    def binary_weight(self) -> torch.Tensor:
+        """The weights that the forward pass uses, exactly -1 or +1."""
+        return ste_sign(self.weight) if self.latent else self.weight
+
+
+class BinaryConv2d(_Binary, nn.Conv2d):
+    """2-D convolution with weights -1 or +1 and no bias.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding: as in :class:`torch.nn.Conv2d`;
+            padding is with zeros.
+        latent: keep real-valued weights and use their :func:`ste_sign` (default: False).
+
+    Weights (OIHW) start as random signs, or Glorot uniform where latent, drawn from torch's
+    generator. The released code starts all from Glorot uniform values, whose signs its optimizer
+    takes at the first step.
+    """
+
+    def __init__(
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, *, latent=False
+    ):
+        self.latent = latent  # first: the next line draws the weights
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(x, self.binary_weight, None)
+
+
+class BinaryLinear(_Binary, nn.Linear):
+    """Dense layer with weights -1 or +1 and no bias; the arguments are as in :class:`BinaryConv2d`.
+
+    Args:
+        in_features, out_features: as in :class:`torch.nn.Linear`; the weights are (out, in).
+        latent: keep real-valued weights and use their :func:`ste_sign` (default: False).
+    """
+
+    def __init__(self, in_features, out_features, *, latent=False):
+        self.latent = latent  # first: the next line draws the weights
+        super().__init__(in_features, out_features, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.binary_weight)
+
+
+def binary_layers(model: nn.Module) -> dict[str, BinaryConv2d | BinaryLinear]:
+    """The binary layers of a model by name, in the order of definition, latent or not."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, _Binary)}
+
+
+def binary_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Split a model's parameters for the two optimizers that train it.
+
+    Args:
+        model: a module with binary layers that hold -1 and +1 themselves (not latent).
+
+    Returns:
+        ``(binary, real)``: the weights of the binary layers for a flip optimizer, and all other
+        parameters for Adam, each in the order of definition.
+
+    Raises:
+        ValueError: where either list is empty, a binary layer is latent, or one of its weights is
+            not exactly -1 or +1.
+    """
+    layers = binary_layers(model)
+    for name, layer in layers.items():
+        if layer.latent:
+            raise ValueError(
+                f"layer {name!r} has latent weights, which no flip optimizer can train; give all "
+                "parameters to an optimizer for real weights, or build the model with latent=False"
+            )
+        if not is_binary(layer.weight):
+            raise ValueError(
+                f"the weights of binary layer {name!r} must be exactly -1 or +1; "
+                "set them with layer.weight.copy_(sign(values)) under torch.no_grad()"
+            )
+    binary = [layer.weight for layer in layers.values()]
+    taken = {id(parameter) for parameter in binary}
+    real = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    for kind, found in (("binary", binary), ("real-valued", real)):
+        if not found:
+            raise ValueError(f"the model has no {kind} parameter: {type(model).__name__}")
+    return binary, real
+
+
+def is_binary(weight: torch.Tensor) -> bool:
+    """Whether every entry is exactly -1 or +1."""
+    return bool((weight.detach().abs() == 1).all())
+
+
+@torch.no_grad()
+def clip_latent(model: nn.Module) -> None:
+    """Clamp latent weights to [-1, 1] in place; to be called after each step of their optimizer.
+
+    Beyond 1 the straight-through estimator lets no gradient through: a weight that left the
+    interval would never come back. Layers that are not latent are left alone.
+    """
+    for layer in binary_layers(model).values():
+        if layer.latent:
+            layer.weight.clamp_(-1, 1)

@@ -1,0 +1,138 @@
+"""Schedules of hyperparameters: pure functions of the step, which counts updates from 0.
+
+schedules = {"gamma": ExponentialDecay(1e-4, 0.1, decay_steps=100_000), "threshold": Constant(1e-8)}
+for step, batch in enumerate(batches):
+    set_hyperparameters(optimizer, schedules, step)   # before the update, as in Keras
+    ...
+    optimizer.step()
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Constant", "ExponentialDecay", "PolynomialDecay", "set_hyperparameters"]
+
+
+def _check(schedule: object, **values: float) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{type(schedule).__name__}: {name} must be a number, got {value!r}")
+        if not 0 <= value < math.inf:
+            raise ValueError(
+                f"{type(schedule).__name__}: {name} must be finite and at least 0, got {value}"
+            )
+
+
+def _check_step(step: int) -> None:
+    if not step >= 0:
+        raise ValueError(f"a schedule's step counts from 0, got {step}")
+
+
+def _check_decay_steps(schedule: object, decay_steps: float) -> None:
+    _check(schedule, decay_steps=decay_steps)
+    if not decay_steps > 0:
+        raise ValueError(f"{type(schedule).__name__}: decay_steps must be positive, got 0")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """``value`` at every step."""
+
+    value: float
+
+    def __post_init__(self):
+        _check(self, value=self.value)
+
+    def __call__(self, step: int) -> float:
+        _check_step(step)
+        return self.value
+
+
+@dataclass(frozen=True)
+class ExponentialDecay:
+    """``start * rate ** (step / decay_steps)``; with ``staircase`` the exponent is rounded down.
+
+    Args:
+        start: value at step 0, at least 0.
+        rate: factor per ``decay_steps``, at least 0.
+        decay_steps: steps over which ``rate`` is applied once, positive.
+        staircase: decay in jumps (default, as released) or smoothly.
+
+    Source: tf.keras.optimizers.schedules.ExponentialDecay, in float64 instead of float32.
+    """
+
+    start: float
+    rate: float
+    decay_steps: float
+    staircase: bool = True
+
+    def __post_init__(self):
+        _check(self, start=self.start, rate=self.rate)
+        _check_decay_steps(self, self.decay_steps)
+
+    def __call__(self, step: int) -> float:
+        _check_step(step)
+        exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
+        return self.start * self.rate**exponent
+
+
+@dataclass(frozen=True)
+class PolynomialDecay:
+    """``end + (start - end) * (1 - step / decay_steps) ** power``, then ``end``.
+
+    Args:
+        start: value at step 0, at least 0.
+        end: value from step ``decay_steps`` on, at least 0; above ``start`` it is a rise.
+        decay_steps: steps from start to end, positive.
+        power: 1 is a straight line (default).
+
+    Source: tf.keras.optimizers.schedules.PolynomialDecay, in float64 instead of float32.
+    """
+
+    start: float
+    end: float
+    decay_steps: float
+    power: float = 1.0
+
+    def __post_init__(self):
+        _check(self, start=self.start, end=self.end, power=self.power)
+        _check_decay_steps(self, self.decay_steps)
+
+    def __call__(self, step: int) -> float:
+        _check_step(step)
+        if step >= self.decay_steps:
+            return self.end
+        return self.end + (self.start - self.end) * (1 - step / self.decay_steps) ** self.power
+
+
+def set_hyperparameters(
+    optimizer: torch.optim.Optimizer,
+    schedules: Mapping[str, Callable[[int], float]],
+    step: int,
+) -> dict[str, float]:
+    """Write the schedules' values at ``step`` into every parameter group of an optimizer.
+
+    Args:
+        optimizer: any torch optimizer; Bop and Bop2ndOrder read their groups at every step.
+        schedules: name of a hyperparameter, such as "gamma" or "lr", to its schedule.
+        step: number of updates made so far: 0 before the first.
+
+    Returns:
+        The values that were set, by name.
+
+    Raises:
+        ValueError: for a name that the optimizer does not have.
+    """
+    values = {name: schedule(step) for name, schedule in schedules.items()}
+    for group in optimizer.param_groups:
+        unknown = values.keys() - group.keys()
+        if unknown:
+            raise ValueError(
+                f"{type(optimizer).__name__} has no hyperparameter {sorted(unknown)}; "
+                f"it has {sorted(group.keys() - {'params'})}"
+            )
+        group.update(values)
+    return values

@@ -1,0 +1,70 @@
+"""Weights on disk: one safetensors file, a bit for each binary weight.
+
+What a binary layer needs for inference is the sign of its weights; that is all that is kept of it,
+packed eight to a byte in the order of its (out, in, ...) array, first weight in the highest bit, a
+set bit for +1. All other floating-point values are kept as float32, counters as they are. The
+header's ``binary`` entry is a JSON object from the names of packed arrays to their shapes. The same
+values always give the same bytes.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bop2ndorder.binary import binary_layers
+
+__all__ = ["load_weights", "save_weights"]
+
+
+def save_weights(model: nn.Module, path: str | Path) -> None:
+    """Write what inference needs of a network to ``path``, in the format above."""
+    packed = {f"{name}.weight" for name in binary_layers(model)}
+    tensors, shapes = {}, {}
+    for name, value in model.state_dict().items():
+        value = value.cpu()
+        if name in packed:
+            tensors[name], shapes[name] = _pack(value), list(value.shape)
+        elif value.is_floating_point():
+            tensors[name] = value.float().contiguous()
+        else:
+            tensors[name] = value
+    save_file(tensors, path, metadata={"binary": json.dumps(shapes, sort_keys=True)})
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Read a file of :func:`save_weights` into a network of the same architecture, in place.
+
+    Latent weights become the signs that were kept of them: good for inference and for looking at,
+    not for training on.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where it is damaged, or its names or shapes are not the network's.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = json.loads((file.metadata() or {}).get("binary", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    for name, shape in shapes.items():
+        tensors[name] = _unpack(tensors[name], shape)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit this {type(model).__name__}: {error}") from error
+
+
+def _pack(weight: Tensor) -> Tensor:
+    return torch.from_numpy(np.packbits(weight.numpy().ravel() >= 0))
+
+
+def _unpack(bits: Tensor, shape: list[int]) -> Tensor:
+    signs = np.unpackbits(bits.numpy(), count=math.prod(shape)).astype(np.float32) * 2 - 1
+    return torch.from_numpy(signs.reshape(shape))
