@@ -37,7 +37,7 @@ class ArrayData(Data):
             batch = images.index_select(0, places[here])
             if augment is not None:
                 batch = crop_and_flip(batch, pad, offsets[here], flips[here])
-            yield self._normalise(batch), labels.index_select(0, places[here])
+            yield batch, labels.index_select(0, places[here])
 
     @cache  # noqa: B019  a data set lives as long as its process
     def _arrays(self, stored: str, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -34,8 +34,9 @@ class Data:
         self.image_size: int = facts["image_size"]
         self.origin: str = facts["origin"]
         self.sha256: str = facts["sha256"]
-        self._mean = torch.tensor(facts["mean"])
-        self._std = torch.tensor(facts["std"])
+        shape = (self.image_size, self.image_size, 3)
+        self._mean = torch.tensor(facts["mean"]).expand(shape).contiguous()
+        self._std = torch.tensor(facts["std"]).expand(shape).contiguous()
         recorded = read_json(path / "splits.json")
         train, validation = (
             np.array(recorded[split], dtype=np.int64) for split in ("train", "validation")
@@ -99,8 +100,10 @@ class Data:
             generator.manual_seed(seed)
             order = torch.randperm(len(places), generator=generator)
             places = places[order[: len(places) // batch_size * batch_size]]
-        return self._batches(
-            split, places, batch_size, torch.device(device), generator, augment, workers
+        return self._scaled(
+            self._batches(
+                split, places, batch_size, torch.device(device), generator, augment, workers
+            )
         )
 
     def _split(self, split: str) -> np.ndarray:
@@ -112,8 +115,12 @@ class Data:
         """Name of the stored part that holds a split."""
         return "test" if split == "test" else "train"
 
-    def _normalise(self, images: Tensor) -> Tensor:
-        return normalise(images, self._mean.to(images.device), self._std.to(images.device))
+    def _scaled(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        mean, std = self._mean, self._std
+        for images, labels in batches:
+            # Copied to the device by the first batch only.
+            mean, std = mean.to(images.device), std.to(images.device)
+            yield normalise(images, mean, std), labels
 
     def _check_augment(self, augment: dict | None) -> None:
         raise NotImplementedError
@@ -121,6 +128,7 @@ class Data:
     def _batches(
         self, split, places, batch_size, device, generator, augment, workers
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches on the device: images uint8 (B, H, W, 3) and labels int64 (B,)."""
         raise NotImplementedError
 
 

@@ -138,8 +138,7 @@ class FileData(Data):
         )
         try:
             for images, labels in loader:
-                images = images.to(device, non_blocking=True)
-                yield self._normalise(images), labels.to(device, non_blocking=True)
+                yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         except ValueError as error:
             # A worker's error arrives with its whole traceback as its text; the last line is ours.
             sentence = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
