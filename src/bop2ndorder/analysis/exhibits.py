@@ -1,0 +1,105 @@
+"""What is shown of an experiment: tables and pictures, each with title and caption."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from . import style
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Attributes:
+        name: of its files, without suffix.
+        title: a few words.
+        caption: what is to be seen; what it rests on (`Records.basis`) is part of it.
+        figure: the drawing.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure = field(repr=False)
+
+    def write(self, folder: Path) -> dict:
+        """Write PNG and SVG; returns what the report needs to show the figure."""
+        style.save(self.figure, folder / self.name)
+        return {"kind": "figure", "name": self.name, "title": self.title, "caption": self.caption}
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(style.png(self.figure)).decode()
+        return (
+            f'<figure><img alt="{escape(self.title)}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{escape(self.caption)}</figcaption></figure>"
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, as numbers for programs and as text for readers.
+
+    Attributes:
+        name: of its files, without suffix.
+        title: a few words.
+        caption: see `Picture`.
+        numbers: what table.csv holds: plain columns, one row a setting.
+        shown: what a reader sees: columns with names and units, cells of text.
+    """
+
+    name: str
+    title: str
+    caption: str
+    numbers: pd.DataFrame
+    shown: pd.DataFrame
+
+    def write(self, folder: Path) -> dict:
+        """Write CSV and Markdown; returns what the report needs to show the table."""
+        csv = self.numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        (folder / f"{self.name}.csv").write_text(csv, encoding="utf-8")
+        (folder / f"{self.name}.md").write_text(
+            f"**{self.title}.** {self.caption}\n\n{markdown(self.shown)}", encoding="utf-8"
+        )
+        return {
+            "kind": "table",
+            "name": self.name,
+            "title": self.title,
+            "caption": self.caption,
+            "columns": list(self.shown.columns),
+            "rows": self.shown.to_numpy().tolist(),
+        }
+
+    def _repr_html_(self) -> str:
+        table = self.shown.to_html(index=False, border=0)
+        return f"<figure>{table}<figcaption>{escape(self.caption)}</figcaption></figure>"
+
+
+Exhibits = Mapping[str, Table | Picture]
+
+
+def by_name(*exhibits: Table | Picture | None) -> dict[str, Table | Picture]:
+    """The exhibits in order, under their names, without those that had nothing to show."""
+    return {exhibit.name: exhibit for exhibit in exhibits if exhibit is not None}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A frame of text as a Markdown table; every column but the first is right-aligned."""
+    columns = list(table.columns)
+    rule = ["---"] + ["--:"] * (len(columns) - 1)
+    lines = [columns, rule, *table.to_numpy().tolist()]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def spread(mean: float, std: float, digits: int = 1) -> str:
+    """A cell of a table: 91.3 ± 0.4; the mean alone for one run, a dash for none."""
+    if pd.isna(mean):
+        return "–"
+    if pd.isna(std):
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {std:.{digits}f}"

@@ -1,0 +1,141 @@
+"""What is made of the records of each experiment, and of the study as a whole."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from bop2ndorder.config import Entry
+
+from . import comparison, hyperparameters, normalization, schedules
+from .exhibits import Exhibits
+from .names import text
+from .records import HYPERPARAMETERS, Records, load_records
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """How an experiment is shown: its title, what it asks, and the module with its exhibits."""
+
+    title: str
+    asks: str
+    module: ModuleType
+
+
+# In the order of the report: what is final first, what led to it after.
+EXPERIMENTS = {
+    "cifar10": Experiment(
+        "CIFAR-10 comparison",
+        "Which accuracy does each optimizer reach with BinaryNet, and how soon? (Section 5.2.)",
+        comparison,
+    ),
+    "imagenet": Experiment(
+        "ImageNet comparison",
+        "The same with XNOR-Net and Bi-Real Net, whose first and last layers are real-valued. "
+        "(Section 5.3.)",
+        comparison,
+    ),
+    "hyperparameters": Experiment(
+        "Hyperparameters",
+        "How much does accuracy depend on gamma, sigma and threshold? (Sections 5.1.2, 5.1.3.)",
+        hyperparameters,
+    ),
+    "schedules": Experiment(
+        "Schedules",
+        "What does it change to let a hyperparameter decay during training? (Section 5.1.4.)",
+        schedules,
+    ),
+    "normalization": Experiment(
+        "Normalization",
+        "Batch or layer normalization, with and without bias correction? (Section 5.1.1.)",
+        normalization,
+    ),
+}
+
+
+def experiment_of(name: str) -> Experiment:
+    """The experiment of that name; one that the paper does not have is a plain comparison."""
+    title = name.replace("_", " ").capitalize()
+    return EXPERIMENTS.get(name) or Experiment(title, "", comparison)
+
+
+def exhibits_of(records: Records) -> Exhibits:
+    """The tables and pictures of an experiment, by name."""
+    return experiment_of(records.experiment).module.exhibits(records)
+
+
+def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str) -> None:
+    """Write the tables and figures of one experiment to results/EXPERIMENT.
+
+    Args:
+        experiment: its name in params.yaml.
+        entries: its entries (those of other experiments are passed over).
+        results: the folder results/SCALE, which holds the records in runs/ID.
+        scale: quick, small or paper; named in every caption.
+
+    Writes TABLE.csv and TABLE.md, FIGURE.png and FIGURE.svg, runs.csv (every run with its numbers,
+    the missing ones too) and exhibits.json, from which the report is made. A missing record is
+    listed, and left out of means.
+    """
+    records = load_records(entries, results, scale, experiment)
+    folder = Path(results) / experiment
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        if old.suffix in (".csv", ".md", ".png", ".svg"):
+            old.unlink()
+    shown = experiment_of(experiment)
+    _run_table(records).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
+    write_json(
+        folder / "exhibits.json",
+        {
+            "experiment": experiment,
+            "title": shown.title,
+            "asks": shown.asks,
+            "exhibits": [exhibit.write(folder) for exhibit in exhibits_of(records).values()],
+            "missing": records.missing,
+        },
+    )
+
+
+def summarise(entries: Iterable[Entry], results: Path, scale: str) -> None:
+    """Write results/metrics.json: experiment -> setting -> headline numbers, for `dvc metrics`."""
+    entries = list(entries)
+    metrics: dict[str, Any] = {}
+    for name in dict.fromkeys(entry.experiment for entry in entries):
+        records = load_records(entries, results, scale, name)
+        metrics[name] = experiment_of(name).module.headline(records)
+    ids = {entry.run.id for entry in entries}
+    done = sum((Path(results) / "runs" / run / "metrics.json").is_file() for run in ids)
+    metrics["study"] = {"runs": len(ids), "records": done}
+    write_json(Path(results) / "metrics.json", rounded(metrics))
+
+
+def rounded(value: Any) -> Any:
+    """Nested numbers with three digits after the point, whole ones as integers, empty ones left
+    out: what is compared between commits should be short."""
+    if isinstance(value, Mapping):
+        inner = {key: rounded(item) for key, item in value.items()}
+        return {key: item for key, item in inner.items() if item is not None}
+    if value is None or pd.isna(value):
+        return None
+    return (
+        int(value) if float(value).is_integer() and not isinstance(value, float) else _round(value)
+    )
+
+
+def _round(value: float) -> float:
+    return round(float(value), 3)
+
+
+def _run_table(records: Records) -> pd.DataFrame:
+    """`Records.runs` for a CSV: schedules as text, without the long setting."""
+    as_text = {name: records.runs[name].map(text) for name in (*HYPERPARAMETERS, "lr")}
+    return records.runs.assign(**as_text).drop(columns="setting")
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

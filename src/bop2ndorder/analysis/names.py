@@ -1,0 +1,78 @@
+"""How optimizers, networks, hyperparameters and schedules are called and coloured in results."""
+
+import re
+from typing import Any
+
+import pandas as pd
+
+# Colours of Okabe and Ito, told apart by colour-blind readers.
+OPTIMIZERS = {
+    "bop": ("Bop", "#D55E00"),
+    "biased": ("Bop2ndOrder, biased", "#0072B2"),
+    "corrected": ("Bop2ndOrder, corrected", "#009E73"),
+    "adam": ("Bop2ndOrder, Adam's correction", "#CC79A7"),
+    "latent": ("latent weights", "#555555"),
+}
+SCHEDULES = {"none": "#777777", "exponential": "#E69F00", "polynomial": "#56409C"}
+NETWORKS = {"binarynet": "BinaryNet", "xnornet": "XNOR-Net", "birealnet": "Bi-Real Net"}
+SYMBOLS = {
+    "gamma": "gamma (adaptivity rate)",
+    "sigma": "sigma (second-moment rate)",
+    "threshold": "threshold",
+    "lr": "learning rate of the real weights",
+}
+_CORRECTIONS = {"none": "biased", "constant": "corrected", "adam": "adam"}
+
+
+def optimizer_of(settings: dict) -> str:
+    """The key in `OPTIMIZERS` of a run's optimizer settings."""
+    if settings["name"] == "bop2ndorder":
+        return _CORRECTIONS[settings["bias_correction"]]
+    return settings["name"]
+
+
+def start(value: Any) -> float | None:
+    """A hyperparameter's value at the first step: of a number itself, of a schedule its start."""
+    return value["start"] if isinstance(value, dict) else value
+
+
+def kind(value: Any) -> str:
+    """The kind of a hyperparameter's schedule: none, exponential or polynomial."""
+    return value["kind"] if isinstance(value, dict) else "none"
+
+
+def text(value: Any) -> str:
+    """A hyperparameter for a reader: 1e-7, or 1e-2 to 1e-5."""
+    if not isinstance(value, dict):
+        return "" if value is None or value != value else number(value)
+    if value["kind"] == "exponential":
+        return f"{number(value['start'])} × {number(value['rate'])} / {value['every']:g} epochs"
+    return f"{number(value['start'])} → {number(value['end'])}"
+
+
+def number(value: float) -> str:
+    """A number as short as can be: 1e-7, 0.01, 50."""
+    return re.sub(r"e([+-])0*", lambda e: "e-" if e[1] == "-" else "e", f"{value:g}")
+
+
+def slug(name: str) -> str:
+    """A name that is safe as a key: small letters, digits and underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")
+
+
+def label_settings(runs: pd.DataFrame) -> pd.Series:
+    """One label a row of `Records.runs`, telling apart the settings of each network.
+
+    The optimizer's name where that is enough; with the arm's name, and then with a number, where
+    several settings share it.
+    """
+    label = runs["optimizer"].map(lambda key: OPTIMIZERS[key][0])
+    arm = runs["arm"].str.replace("_", " ")
+    label = label.where(_settings_per(runs, label) == 1, label + " (" + arm + ")")
+    crowded = _settings_per(runs, label) > 1
+    rank = runs["setting"].groupby([runs["network"], label]).transform(lambda s: pd.factorize(s)[0])
+    return label.where(~crowded, label + " " + (rank + 1).astype(str))
+
+
+def _settings_per(runs: pd.DataFrame, label: pd.Series) -> pd.Series:
+    return runs["setting"].groupby([runs["network"], label]).transform("nunique")

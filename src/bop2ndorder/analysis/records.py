@@ -1,0 +1,143 @@
+"""The records of an experiment's runs, as two tidy tables."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from bop2ndorder.config import Entry
+
+from .names import optimizer_of
+
+FILES = ("metrics.json", "history.csv", "provenance.json")
+HYPERPARAMETERS = ("gamma", "sigma", "threshold")
+# Columns that are there even where no record is.
+METRICS = (
+    "test_top1_percent",
+    "test_top5_percent",
+    "val_accuracy_percent",
+    "train_accuracy_percent",
+    "flip_rate",
+)
+HISTORY = ("epoch", "images_seen", "train_accuracy", "val_accuracy", "flip_rate")
+# These compare what is final, on the test set; all other experiments must not look at it.
+FINAL = ("cifar10", "imagenet")
+
+
+@dataclass(frozen=True)
+class Records:
+    """What is known of one experiment at one scale.
+
+    Attributes:
+        experiment: its name.
+        scale: quick, small or paper.
+        runs: one row an entry of the experiment, in the order of params.yaml. Columns: arm, axis,
+            run (id), setting (the same for runs that differ in the seed alone), seed, data,
+            network, norm, optimizer (see `names.OPTIMIZERS`), gamma, sigma, threshold, lr (a
+            number, or the dict of a schedule), epochs, train_on, missing, and those of
+            metrics.json, empty where the record is missing.
+        history: the rows of every history.csv, with the columns run and setting.
+        provenance: the provenance.json of every run that has a record, in order, each once.
+    """
+
+    experiment: str
+    scale: str
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    provenance: list[dict]
+
+    @property
+    def missing(self) -> list[str]:
+        """Ids of the runs without a record."""
+        return list(dict.fromkeys(self.runs.loc[self.runs["missing"], "run"]))
+
+    @cached_property
+    def accuracy(self) -> str:
+        """The column of `runs` that this experiment compares, in percent."""
+        trained_on_all = (self.runs["train_on"] == "all").all()
+        final = self.experiment in FINAL or trained_on_all
+        return "test_top1_percent" if final else "val_accuracy_percent"
+
+    @cached_property
+    def curve(self) -> str:
+        """The column of `history` that shows learning: held-out images wherever there are any."""
+        held_out = (self.runs["train_on"] == "train").all()
+        return "val_accuracy" if held_out else "train_accuracy"
+
+    def basis(self) -> str:
+        """What every caption ends with: scale, data, seeds."""
+        data = {_describe_data(p["data"]) for p in self.provenance}
+        seeds = self.runs.groupby("setting")["seed"].nunique()
+        low, high = seeds.min(), seeds.max()
+        count = f"{high} seed{'s' if high > 1 else ''}" if low == high else f"{low} to {high} seeds"
+        parts = [
+            f"Scale {self.scale}",
+            f"data {' and '.join(sorted(data)) or 'not recorded yet'}",
+            f"{count} a setting",
+        ]
+        if self.missing:
+            parts.append(f"{len(self.missing)} of {self.runs['run'].nunique()} runs missing")
+        return "; ".join(parts) + "."
+
+
+def load_records(
+    entries: Iterable[Entry], results: Path, scale: str, experiment: str | None = None
+) -> Records:
+    """Read the records of an experiment.
+
+    Args:
+        entries: the entries of the study; those of other experiments are passed over.
+        results: the folder results/SCALE.
+        scale: its name, for captions.
+        experiment: its name; by default that of the first entry.
+    """
+    entries = list(entries)
+    experiment = experiment or entries[0].experiment
+    runs, histories, provenance = [], {}, {}
+    for entry in (entry for entry in entries if entry.experiment == experiment):
+        row = _settings_row(entry)
+        folder = Path(results) / "runs" / entry.run.id
+        row["missing"] = not all((folder / name).is_file() for name in FILES)
+        if not row["missing"]:
+            row |= json.loads((folder / "metrics.json").read_text())
+            if entry.run.id not in histories:
+                history = pd.read_csv(folder / "history.csv")
+                histories[entry.run.id] = history.assign(run=entry.run.id, setting=row["setting"])
+                provenance[entry.run.id] = json.loads((folder / "provenance.json").read_text())
+        runs.append(row)
+    frame = pd.DataFrame(runs).reindex(columns=list(dict.fromkeys([*runs[0], *METRICS])))
+    history = (
+        pd.concat(histories.values(), ignore_index=True)
+        if histories
+        else pd.DataFrame(columns=["run", "setting", *HISTORY])
+    )
+    return Records(experiment, scale, frame, history, list(provenance.values()))
+
+
+def _settings_row(entry: Entry) -> dict:
+    settings = entry.run.settings.model_dump()
+    optimizer = settings["optimizer"]
+    apart_from_seed = {key: value for key, value in settings.items() if key != "seed"}
+    return {
+        "arm": entry.arm,
+        "axis": entry.axis,
+        "run": entry.run.id,
+        "setting": json.dumps(apart_from_seed, sort_keys=True),
+        "seed": settings["seed"],
+        "data": settings["data_name"],
+        "network": settings["network"]["name"],
+        "norm": settings["network"].get("norm", "batch"),
+        "optimizer": optimizer_of(optimizer),
+        **{name: optimizer.get(name) for name in HYPERPARAMETERS},
+        "lr": settings["lr"],
+        "epochs": settings["epochs"],
+        "train_on": settings["train_on"],
+    }
+
+
+def _describe_data(data: dict) -> str:
+    origin = {"folder": "from a local image folder"}.get(data["origin"], data["origin"])
+    return f"{data['name']} (sha256 {data['sha256'][:12]}, {origin})"

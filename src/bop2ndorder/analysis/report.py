@@ -1,0 +1,103 @@
+"""The report: one self-contained page a scale, made of what `analyse` wrote and the records."""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bop2ndorder.config import Study
+
+from .experiments import EXPERIMENTS
+from .page import render
+
+NOTEBOOK = "notebook.html"
+
+
+def write_report(study: Study, scale: str, results: Path) -> None:
+    """Write results/report.html.
+
+    Args:
+        study: the study; decides the experiments and which runs are missing.
+        scale: quick, small or paper.
+        results: the folder results/SCALE; holds EXPERIMENT/exhibits.json and runs/ID. An
+            experiment that has not been analysed yet is named as such.
+    """
+    results = Path(results)
+    planned = study.experiments(scale)
+    order = [name for name in EXPERIMENTS if name in planned]
+    order += [name for name in planned if name not in EXPERIMENTS]
+    runs = list(study.runs(scale))
+    records = [
+        json.loads(path.read_text())
+        for path in (results / "runs" / run / "provenance.json" for run in runs)
+        if path.is_file()
+    ]
+    page = render(
+        "report.html.j2",
+        title=f"Bop and Bop2ndOrder: scale {scale}",
+        scale=scale,
+        sections=[_section(results, name) for name in order],
+        provenance=provenance(records, len(runs)),
+    )
+    (results / "report.html").write_text(page, encoding="utf-8")
+
+
+def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]:
+    """What the records say of their origin, as lines under headings; counts where they differ.
+
+    Args:
+        records: the content of each provenance.json.
+        planned: number of runs of the scale.
+    """
+    seconds = sum(record["train_seconds"] for record in records)
+    commits = [
+        f"{(record['commit'] or 'unknown')[:12]}{' with changes' if record['dirty'] else ''}"
+        for record in records
+    ]
+    data = [
+        f"{record['data']['name']}: {record['data']['origin']}, sha256 {record['data']['sha256']}"
+        for record in records
+    ]
+    return [
+        ("Runs", [f"{len(records)} of {planned} have a record"]),
+        ("Training time", [f"{_duration(seconds)} in all"]),
+        ("Data", _counted(data, "runs")),
+        ("Hardware", _counted([_pairs(record["hardware"]) for record in records], "runs")),
+        ("Versions", _counted([_pairs(record["versions"]) for record in records], "runs")),
+        ("Code", _counted([f"commit {commit}" for commit in commits], "runs")),
+    ]
+
+
+def _section(results: Path, name: str) -> dict[str, Any]:
+    folder = results / name
+    try:
+        section = json.loads((folder / "exhibits.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"experiment": name, "title": name, "asks": "", "exhibits": [], "missing": [],
+                "notebook": None}  # fmt: skip
+    for exhibit in section["exhibits"]:
+        if exhibit["kind"] == "figure":
+            png = (folder / f"{exhibit['name']}.png").read_bytes()
+            exhibit["image"] = base64.b64encode(png).decode()
+    notebook = f"{name}/{NOTEBOOK}" if (folder / NOTEBOOK).is_file() else None
+    return {**section, "notebook": notebook}
+
+
+def _counted(lines: Iterable[str], unit: str) -> list[str]:
+    """Each line once, the commonest first, with its count where there are several."""
+    counts = sorted(Counter(lines).items(), key=lambda item: (-item[1], item[0]))
+    if len(counts) == 1:
+        return [counts[0][0]]
+    return [f"{line} ({count} {unit})" for line, count in counts]
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{seconds / 3600:.1f} hours"
