@@ -40,10 +40,12 @@ def test_digits_are_the_embedded_ones(digits, tmp_path):
     assert (images == images[..., :1]).all()
     original = load_digits()
     # Every image once, with its label, whatever the order.
-    ours = sorted((label, pixels[..., 0].tobytes()) for label, pixels in zip(labels, images))
+    ours = sorted(
+        (label, pixels[..., 0].tobytes()) for label, pixels in zip(labels, images, strict=True)
+    )
     theirs = sorted(
         (label, np.rint(pixels * 255 / 16).astype(np.uint8).tobytes())
-        for label, pixels in zip(original.target, original.images)
+        for label, pixels in zip(original.target, original.images, strict=True)
     )
     assert ours == theirs
 
