@@ -8,7 +8,7 @@ and is the same on every supported Python.
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def _imports(package: Path, name: str) -> set[str]:
     absolute = f"{package.name}.{name}".rstrip(".").split(".")
     here = absolute if source.name == "__init__.py" else absolute[:-1]
     imported: set[str] = set()
-    for node in ast.walk(_parse(source)):
+    for node in _walk(_parse(source)):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -89,6 +89,16 @@ def _imports(package: Path, name: str) -> set[str]:
             if root == package.name and _source(package, inner) is not None:
                 imported.add(inner)
     return imported
+
+
+def _walk(tree: ast.Module) -> Iterator[ast.AST]:
+    """All nodes but those of a module's `__getattr__`.
+
+    That function loads a name when somebody asks for it, so importing the module does not need it.
+    """
+    for statement in tree.body:
+        if not (isinstance(statement, ast.FunctionDef) and statement.name == "__getattr__"):
+            yield from ast.walk(statement)
 
 
 def _syntax(package: Path, name: str) -> Any:

@@ -8,7 +8,7 @@ from .settings import Settings
 
 # The module that trains and the one that judges decide a run's record; both are in its id.
 TRAINING = ("train", "evaluate")
-PREPARING = ("data.prepare",)
+PREPARING = ("data.preparation",)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .augment import normalise
-from .store import damaged_file, read_json
+from ..store import damaged_file, read_json
 
 SPLITS = ("train", "validation", "all", "test")
 

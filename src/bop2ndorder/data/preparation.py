@@ -11,7 +11,7 @@ from .digits import load_digits
 from .download import download_cifar10, download_imagenette
 from .folder import list_folder
 from .splits import limited, stratified
-from .store import file_sha256, whole_folder, write_done, write_json
+from ..store import file_sha256, whole_folder, write_done, write_json
 
 SOURCES = ("digits", "cifar10", "imagenette", "imagenet")
 

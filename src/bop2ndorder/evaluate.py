@@ -1,0 +1,106 @@
+"""Evaluation: a finished run's files, checked, in; its record for git out.
+
+Training ends with the network's answers to the test images, each read once; here they are judged.
+So the judging of a run costs no start of torch, and works wherever the run's files are.
+"""
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from .store import DONE, damaged_file, read_json, write_json
+
+RECORD = ("metrics.json", "history.csv", "provenance.json")
+TIMES = "images_per_second"
+
+
+def evaluate(run: Path, record: Path) -> dict[str, Any]:
+    """Write the record of a finished run.
+
+    A record that is there already and says the same (apart from times) is left as it is, so that
+    reproducing a result on the same kind of machine changes nothing in git.
+
+    Args:
+        run: folder with weights, predictions, history, provenance and done.json.
+        record: folder for metrics.json, history.csv and provenance.json.
+
+    Returns:
+        the metrics.
+
+    Raises:
+        ValueError: a file of the run is missing or is not what training wrote.
+    """
+    if damaged := damaged_file(run, hashes=True):
+        raise ValueError(
+            f"{run / damaged} is missing or damaged: restore it with `dvc checkout {run.parent}`, "
+            f"or remove {run} and run `snakemake` to train it again"
+        )
+    history = read_history(run / "history.csv")
+    metrics = {
+        "run": run.name,
+        **score(run / "predictions.safetensors"),
+        **last_epoch(history),
+        "weights_sha256": read_json(run / DONE)["files"]["weights.safetensors"]["sha256"],
+    }
+    if not _same(record, metrics, history):
+        record.mkdir(parents=True, exist_ok=True)
+        for name in RECORD[1:]:
+            shutil.copyfile(run / name, record / name)
+        write_json(record / "metrics.json", metrics)
+    return metrics
+
+
+def score(predictions: Path) -> dict[str, float | int]:
+    """Top-1 and top-5 accuracy in percent, and mean cross-entropy in nats, on the test set."""
+    found = load_file(predictions)
+    hits = found["top"] == found["labels"][:, None]
+    return {
+        "test_top1_percent": 100 * float(hits[:, 0].mean()),
+        "test_top5_percent": 100 * float(hits.any(axis=1).mean()),
+        "test_loss": float(found["loss"].astype("float64").mean()),
+        "test_images": len(hits),
+    }
+
+
+def last_epoch(history: list[dict[str, float | None]]) -> dict[str, float | int | None]:
+    """What the last epoch says: the headline is never a best epoch."""
+    last = history[-1]
+    percent = {
+        f"{split}_accuracy_percent": None
+        if last[f"{split}_accuracy"] is None
+        else 100 * last[f"{split}_accuracy"]
+        for split in ("train", "val")
+    }
+    return {
+        "train_loss": last["train_loss"],
+        **percent,
+        "flip_rate": last["flip_rate"],
+        "epochs": int(last["epoch"]),
+        "images_seen": int(last["images_seen"]),
+    }
+
+
+def read_history(path: Path) -> list[dict[str, float | None]]:
+    """Rows of history.csv; empty fields are None."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {name: float(value) if value else None for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def same_history(one: list[dict], other: list[dict]) -> bool:
+    """Whether two histories agree in everything but times."""
+    return [{**row, TIMES: None} for row in one] == [{**row, TIMES: None} for row in other]
+
+
+def _same(record: Path, metrics: dict[str, Any], history: list[dict]) -> bool:
+    try:
+        return read_json(record / "metrics.json") == metrics and same_history(
+            read_history(record / "history.csv"), history
+        )
+    except (OSError, ValueError, KeyError):
+        return False

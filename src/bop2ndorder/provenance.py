@@ -1,0 +1,67 @@
+"""Where a number comes from: commit, versions, hardware, data, time."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LIBRARIES = ("torch", "numpy", "safetensors")
+
+
+def provenance(run_id: str, settings: dict[str, Any], data: Any, seconds: float) -> dict[str, Any]:
+    """All that a record says of its origin; the place on the disk and the user are left out.
+
+    Args:
+        run_id, settings: the run.
+        data: the prepared data set it was trained on.
+        seconds: wall time of the training.
+    """
+    return {
+        "run": run_id,
+        "settings": settings,
+        "data": {"name": settings["data_name"], "sha256": data.sha256, "origin": data.origin},
+        **commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        },
+        "hardware": hardware(),
+        "train_seconds": round(seconds, 3),
+    }
+
+
+def commit(folder: Path = Path()) -> dict[str, Any]:
+    """The commit of the code and whether tracked files differ from it; None outside of git."""
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return {"commit": head, "dirty": bool(_git(folder, "status", "--porcelain", "-uno", "src"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, its cores, and the GPU if there is one."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
