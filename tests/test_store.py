@@ -1,10 +1,10 @@
-"""Folders that are made whole or not at all."""
+"""Folders that are made whole or not at all, and what vouches for their files."""
 
 import json
 
 import pytest
 
-from bop2ndorder.data.store import damaged_file, whole_folder, write_done
+from bop2ndorder.store import damaged_file, whole_folder, write_done
 
 
 def make(out, text):
