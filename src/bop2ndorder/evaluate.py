@@ -33,24 +33,30 @@ def evaluate(run: Path, record: Path) -> dict[str, Any]:
     Raises:
         ValueError: a file of the run is missing or is not what training wrote.
     """
-    if damaged := damaged_file(run, hashes=True):
-        raise ValueError(
-            f"{run / damaged} is missing or damaged: restore it with `dvc checkout {run.parent}`, "
-            f"or remove {run} and run `snakemake` to train it again"
-        )
-    history = read_history(run / "history.csv")
-    metrics = {
-        "run": run.name,
-        **score(run / "predictions.safetensors"),
-        **last_epoch(history),
-        "weights_sha256": read_json(run / DONE)["files"]["weights.safetensors"]["sha256"],
-    }
+    metrics, history = judge(run)
     if not _same(record, metrics, history):
         record.mkdir(parents=True, exist_ok=True)
         for name in RECORD[1:]:
             shutil.copyfile(run / name, record / name)
         write_json(record / "metrics.json", metrics)
     return metrics
+
+
+def judge(run: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
+    """Metrics and history of a finished run; raises `ValueError` where a file is damaged."""
+    if damaged := damaged_file(run, hashes=True):
+        raise ValueError(
+            f"{run / damaged} is missing or damaged: restore it with `dvc checkout {run.parent}`, "
+            f"or remove {run} and run `snakemake` to train it again"
+        )
+    history = read_history((run / "history.csv").read_text(encoding="utf-8"))
+    metrics = {
+        "run": run.name,
+        **score(run / "predictions.safetensors"),
+        **last_epoch(history),
+        "weights_sha256": read_json(run / DONE)["files"]["weights.safetensors"]["sha256"],
+    }
+    return metrics, history
 
 
 def score(predictions: Path) -> dict[str, float | int]:
@@ -83,13 +89,12 @@ def last_epoch(history: list[dict[str, float | None]]) -> dict[str, float | int 
     }
 
 
-def read_history(path: Path) -> list[dict[str, float | None]]:
-    """Rows of history.csv; empty fields are None."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {name: float(value) if value else None for name, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
+def read_history(text: str) -> list[dict[str, float | None]]:
+    """Rows of a history.csv; empty fields are None."""
+    return [
+        {name: float(value) if value else None for name, value in row.items()}
+        for row in csv.DictReader(text.splitlines())
+    ]
 
 
 def same_history(one: list[dict], other: list[dict]) -> bool:
@@ -99,8 +104,7 @@ def same_history(one: list[dict], other: list[dict]) -> bool:
 
 def _same(record: Path, metrics: dict[str, Any], history: list[dict]) -> bool:
     try:
-        return read_json(record / "metrics.json") == metrics and same_history(
-            read_history(record / "history.csv"), history
-        )
+        recorded = read_history((record / "history.csv").read_text(encoding="utf-8"))
+        return read_json(record / "metrics.json") == metrics and same_history(recorded, history)
     except (OSError, ValueError, KeyError):
         return False

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from torch import nn
 
-from .store import damaged_file, read_json
 from .networks import build
+from .store import damaged_file, read_json
 from .train import network_settings
 from .weights import load_weights
 
@@ -33,7 +33,7 @@ def load_run(run: str, root: str | Path = "runs") -> nn.Module:
         raise ValueError(f"{found[0] / damaged} is damaged: restore it with `dvc checkout runs`")
     facts = read_json(found[0] / "provenance.json")
     network = build(
-        num_classes=facts["classes"],
+        num_classes=facts["data"]["classes"],
         image_size=facts["settings"]["data"]["image_size"],
         **network_settings(facts["settings"]),
     )

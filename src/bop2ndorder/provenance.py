@@ -8,22 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+
+from .binary import binary_layers
+from .data.dataset import Data
 
 LIBRARIES = ("torch", "numpy", "safetensors")
 
 
-def provenance(run_id: str, settings: dict[str, Any], data: Any, seconds: float) -> dict[str, Any]:
+def provenance(
+    run_id: str, settings: dict[str, Any], data: Data, network: nn.Module, seconds: float
+) -> dict[str, Any]:
     """All that a record says of its origin; the place on the disk and the user are left out.
 
     Args:
         run_id, settings: the run.
         data: the prepared data set it was trained on.
+        network: the trained network.
         seconds: wall time of the training.
     """
+    binary = sum(layer.weight.numel() for layer in binary_layers(network).values())
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     return {
         "run": run_id,
         "settings": settings,
-        "data": {"name": settings["data_name"], "sha256": data.sha256, "origin": data.origin},
+        "data": {
+            "name": settings["data_name"],
+            "sha256": data.sha256,
+            "origin": data.origin,
+            "classes": data.num_classes,
+        },
+        "parameters": {"binary": binary, "real": parameters - binary},
         **commit(),
         "versions": {
             "python": platform.python_version(),

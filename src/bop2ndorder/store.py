@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,11 +47,16 @@ def read_json(path: Path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_done(folder: Path) -> None:
-    """Write done.json, last of all: the size and the SHA-256 of every file of `folder`."""
+def write_done(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Write done.json, last of all: size and SHA-256 of the files of `folder`.
+
+    Args:
+        folder: the folder to vouch for.
+        names: files that count; by default all that are there.
+    """
+    paths = sorted(folder.iterdir() if names is None else (folder / name for name in names))
     files = {
-        path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in sorted(folder.iterdir())
+        path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for path in paths
     }
     write_json(folder / DONE, {"files": files})
 

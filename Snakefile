@@ -1,0 +1,157 @@
+"""The study: what is made from what.
+
+prepare -> train -> evaluate (a record in git) -> analyse (tables, figures) -> notebook -> report
+
+Whether a product is there is all that Snakemake has to see: names hold what decides a run, and
+`outdated` brings in what is there but was made from something else. Inputs are `ancient`, so file
+times, which git and DVC set as they please, decide nothing.
+"""
+
+import sys
+
+from snakemake.utils import min_version
+
+from bop2ndorder.config import ParamsError, load_study
+from bop2ndorder.workflow import RUN_FILES, Workflow
+
+min_version("9.27")
+
+if unknown := set(config) - {"scale"}:
+    sys.exit(f"--config takes scale only, found {', '.join(unknown)}: change params.yaml instead")
+try:
+    STUDY = load_study("params.yaml", **config)
+except ParamsError as error:
+    sys.exit(str(error))
+
+WORK = Workflow(STUDY, STUDY.scale)
+CALL = f"bop2ndorder --scale {WORK.scale}"
+DATA = WORK.data("{data}")
+RUN = WORK.run("{run}")
+RECORD = WORK.record("{run}")
+EXPERIMENT = WORK.results / "{experiment}"
+KEY = WORK.results / ".keys"
+
+
+wildcard_constraints:
+    run=r"[a-z0-9][a-z0-9.-]*",
+    data=r"[a-z0-9][a-z0-9-]*",
+    experiment="[a-z][a-z0-9_]*",
+    product="[a-z0-9][a-z0-9._-]*",
+
+
+localrules:
+    all,
+    prepare_all,
+    train_all,
+    outdated,
+    evaluate,
+    analyse,
+    notebook,
+    metrics,
+    report,
+
+
+rule all:
+    default_target: True
+    input:
+        [WORK.run(run) / "done.json" for run in WORK.runs],
+        KEY / "report",
+
+
+rule prepare_all:
+    input:
+        sorted({str(WORK.data(run.data) / "done.json") for run in WORK.runs.values()}),
+
+
+rule train_all:
+    input:
+        [WORK.run(run) / "done.json" for run in WORK.runs],
+
+
+rule outdated:
+    output:
+        temp(touch(".snakemake/outdated/{product}")),
+
+
+rule prepare:
+    output:
+        DATA / "done.json",
+    log:
+        f"logs/{WORK.scale}/prepare/{{data}}.log",
+    shell:
+        "{CALL} prepare {wildcards.data} 2> {log:q}"
+
+
+rule train:
+    input:
+        ancient(lambda w: WORK.data(WORK.runs[w.run].data) / "done.json"),
+        lambda w: WORK.damaged(w.run),
+    output:
+        [RUN / name for name in (*RUN_FILES, "done.json")],
+    log:
+        RUN / "train.log",
+    benchmark:
+        RUN / "benchmark.tsv"
+    threads: lambda w: WORK.runs[w.run].settings.threads
+    resources:
+        gpu=1,
+    shell:
+        "{CALL} train {wildcards.run} 2> {log:q}"
+
+
+rule evaluate:
+    input:
+        ancient(RUN / "done.json"),
+        lambda w: WORK.unrecorded(w.run),
+    output:
+        # `update`: a record that says the same is left as it is.
+        update([RECORD / name for name in ("metrics.json", "history.csv", "provenance.json")]),
+    shell:
+        "{CALL} evaluate {wildcards.run} > /dev/null"
+
+
+rule analyse:
+    input:
+        ancient(lambda w: WORK.records(w.experiment)),
+        lambda w: WORK.outdated(f"analysis-{w.experiment}"),
+    output:
+        KEY / "analysis-{experiment}",
+        EXPERIMENT / "exhibits.json",
+    shell:
+        "{CALL} analyse {wildcards.experiment}"
+
+
+rule notebook:
+    input:
+        ancient(KEY / "analysis-{experiment}"),
+        lambda w: WORK.outdated(f"notebook-{w.experiment}"),
+    output:
+        KEY / "notebook-{experiment}",
+        EXPERIMENT / "notebook.ipynb",
+        EXPERIMENT / "notebook.html",
+    shell:
+        "{CALL} notebook {wildcards.experiment}"
+
+
+rule metrics:
+    input:
+        ancient(WORK.records()),
+        WORK.outdated("metrics"),
+    output:
+        KEY / "metrics",
+        WORK.results / "metrics.json",
+    shell:
+        "{CALL} metrics"
+
+
+rule report:
+    input:
+        ancient(KEY / "metrics"),
+        ancient([KEY / f"analysis-{experiment}" for experiment in WORK.experiments]),
+        ancient([KEY / f"notebook-{experiment}" for experiment in WORK.experiments]),
+        WORK.outdated("report"),
+    output:
+        KEY / "report",
+        WORK.results / "report.html",
+    shell:
+        "{CALL} report"

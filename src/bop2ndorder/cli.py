@@ -1,0 +1,202 @@
+"""The command line. Snakemake, DVC and a person call the same commands.
+
+Imports stand inside the commands, so that each starts as fast as what it does allows.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from .workflow import Workflow
+
+# What a command says in one sentence instead of a traceback: bad input, a full disk, a lost file.
+EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError)
+
+
+class Sentences(click.Group):
+    """Ends with one sentence where input, files or the disk are at fault."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EXPECTED as error:
+            subject = ctx.invoked_subcommand
+            raise click.ClickException(f"{subject}: {error}") from (
+                error if os.environ.get("BOP2NDORDER_TRACEBACK") else None
+            )
+
+
+@click.group(cls=Sentences)
+@click.option("--params", default="params.yaml", show_default=True, help="The file of the study.")
+@click.option("--scale", help="quick, small or paper; by default the file's.")
+@click.pass_context
+def main(ctx: click.Context, params: str, scale: str | None) -> None:
+    """Reproduce, and look beyond, "A Bop and Beyond" (2021)."""
+    ctx.obj = lambda: _workflow(params, scale)
+
+
+def _workflow(params: str, scale: str | None) -> "Workflow":
+    from .config import load_study
+    from .workflow import Workflow
+
+    study = load_study(params, **({"scale": scale} if scale else {}))
+    return Workflow(study, study.scale)
+
+
+Load = Callable[[], "Workflow"]
+
+
+@main.command()
+@click.argument("name")
+@click.pass_obj
+def prepare(load: Load, name: str) -> None:
+    """Make the data set NAME, as `plan` lists it."""
+    workflow = load()
+    found = {run.data: run.settings for run in workflow.runs.values()}
+    settings = _one(found, name, "data set")
+    from .data.preparation import prepare
+
+    folder = workflow.study.local.get(settings.data.source)
+    prepare(settings.data.prepared(), workflow.data(name), Path(folder) if folder else None)
+
+
+@main.command()
+@click.argument("run")
+@click.pass_obj
+def train(load: Load, run: str) -> None:
+    """Train RUN, from where it was stopped if it was."""
+    workflow = load()
+    planned = _one(workflow.runs, run, "run")
+    # cuBLAS reads this when it is loaded; without it, its sums differ from call to call.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    from .data import open_data
+    from .progress import Progress
+    from .provenance import provenance
+    from .store import write_done, write_json
+    from .train import train
+    from .workflow import RUN_FILES
+
+    started = time.perf_counter()
+    settings = planned.settings.model_dump()
+    data = open_data(workflow.data(planned.data))
+    folder = workflow.run(run)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with Progress(run, settings["epochs"]) as progress:
+        network = train(settings, data, folder, workflow.checkpoint(run), device, progress)
+    seconds = time.perf_counter() - started
+    write_json(folder / "provenance.json", provenance(run, settings, data, network, seconds))
+    write_done(folder, RUN_FILES)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.pass_obj
+def evaluate(load: Load, runs: tuple[str, ...]) -> None:
+    """Check the files of RUNS and write their records."""
+    from .evaluate import evaluate
+
+    workflow = load()
+    for run in runs:
+        _one(workflow.runs, run, "run")
+        metrics = evaluate(workflow.run(run), workflow.record(run))
+        click.echo(f"{run}: test top-1 {metrics['test_top1_percent']:.2f} %")
+
+
+@main.command()
+@click.argument("experiment")
+@click.pass_obj
+def analyse(load: Load, experiment: str) -> None:
+    """Make tables and figures of EXPERIMENT from the records."""
+    workflow = load()
+    _one(workflow.experiments, experiment, "experiment")
+    from .analysis import analyse
+
+    entries = workflow.study.entries(workflow.scale, experiment)
+    analyse(experiment, entries, workflow.results, workflow.scale)
+    workflow.mark(f"analysis-{experiment}")
+
+
+@main.command()
+@click.argument("experiment")
+@click.pass_obj
+def notebook(load: Load, experiment: str) -> None:
+    """Run the notebook of EXPERIMENT."""
+    workflow = load()
+    _one(workflow.experiments, experiment, "experiment")
+    from .analysis import run_notebook
+
+    parameters = {"experiment": experiment, "scale": workflow.scale}
+    output = workflow.results / experiment / "notebook.ipynb"
+    run_notebook(workflow.notebook(experiment), output, parameters)
+    workflow.mark(f"notebook-{experiment}")
+
+
+@main.command()
+@click.pass_obj
+def metrics(load: Load) -> None:
+    """Make metrics.json, the headline numbers for `dvc metrics`."""
+    workflow = load()
+    from .analysis import summarise
+
+    summarise(workflow.study.entries(workflow.scale), workflow.results, workflow.scale)
+    workflow.mark("metrics")
+
+
+@main.command()
+@click.pass_obj
+def report(load: Load) -> None:
+    """Make the report page from tables and figures."""
+    workflow = load()
+    from .analysis import write_report
+
+    write_report(workflow.study, workflow.scale, workflow.results)
+    workflow.mark("report")
+
+
+@main.command()
+@click.option("--list", "every", is_flag=True, help="A line for every run.")
+@click.pass_obj
+def plan(load: Load, every: bool) -> None:
+    """What is done, what is left to do, and how long it may take."""
+    from .plan import describe
+
+    click.echo(describe(load(), every))
+
+
+@main.command()
+@click.pass_obj
+def verify(load: Load) -> None:
+    """Hold the runs on this machine against the committed records."""
+    from .verify import describe, verify
+
+    outcomes = verify(load())
+    click.echo(describe(outcomes))
+    sys.exit(0 if all(outcome.reproduced for outcome in outcomes) else 1)
+
+
+@main.command()
+@click.pass_obj
+def shelve(load: Load) -> None:
+    """Move runs and records that the study no longer names to .stale; take back named ones."""
+    from .shelf import shelve
+
+    for line in shelve(load()):
+        click.echo(line)
+
+
+def _one(known: Any, name: str, what: str) -> Any:
+    """The thing of that name, or a sentence that tells where the names are."""
+    if name not in known:
+        raise ValueError(
+            f"no {what} {name!r} in this scale of the study: `bop2ndorder plan --list` lists them "
+            "(an id changes with the settings and the code that decide the result)"
+        )
+    return known[name] if isinstance(known, dict) else name

@@ -1,0 +1,132 @@
+"""What the workflow needs to know of the study: where each product lies and whether it is current.
+
+Runs and data sets are named by all that decides them, so for them "there" means "current".
+Products with fixed names (tables, figures, notebooks, the report) have beside them the key of what
+they were made from; they are current when that key is still the one of today's inputs. Thus
+contents decide what is made again, never file times.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from .config import Run, Study
+from .config.keys import code_key, digest
+from .evaluate import RECORD
+from .store import DONE, damaged_file, read_json
+
+RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "provenance.json")
+NOTEBOOKS = Path("notebooks")
+# Markers that make Snakemake redo a product that is there but not current; never in git or DVC.
+OUTDATED = Path(".snakemake/outdated")
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """The products of one scale of a study, relative to the project's folder."""
+
+    study: Study
+    scale: str
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        return self.study.runs(self.scale)
+
+    @property
+    def experiments(self) -> list[str]:
+        return self.study.experiments(self.scale)
+
+    @property
+    def results(self) -> Path:
+        return Path("results", self.scale)
+
+    def data(self, name: str) -> Path:
+        """Folder of a prepared data set."""
+        return Path("data", self.scale, name)
+
+    def run(self, run: str) -> Path:
+        """Folder of a run: weights, predictions, history, provenance; in DVC."""
+        return Path("runs", self.scale, run)
+
+    def checkpoint(self, run: str) -> Path:
+        """Where a run that is being trained can be taken up; unknown to Snakemake and DVC."""
+        return Path("runs", ".checkpoints", self.scale, f"{run}.pt")
+
+    def record(self, run: str) -> Path:
+        """Folder of a run's record; in git."""
+        return self.results / "runs" / run
+
+    def records(self, experiment: str | None = None) -> list[Path]:
+        """The metrics.json of every run, or of those of one experiment."""
+        runs = {entry.run.id for entry in self.study.entries(self.scale, experiment)}
+        return [self.record(run) / RECORD[0] for run in sorted(runs)]
+
+    def key_file(self, product: str) -> Path:
+        """Holds the key of what a product was made from."""
+        return self.results / ".keys" / product
+
+    def key(self, product: str) -> str:
+        """The key of what a product is made from today.
+
+        Args:
+            product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics or report.
+        """
+        what, _, experiment = product.partition("-")
+        inputs = [code_key("analysis"), self._judged(experiment or None)]
+        if what == "notebook":
+            inputs.append(_notebook_code(self.notebook(experiment)))
+        return digest([what, *inputs])
+
+    def notebook(self, experiment: str) -> Path:
+        """The notebook's source."""
+        return NOTEBOOKS / f"{experiment}.ipynb"
+
+    def mark(self, product: str) -> None:
+        """Note that a product has been made from what is there now."""
+        path = self.key_file(product)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.key(product) + "\n", encoding="utf-8")
+
+    def outdated(self, product: str) -> list[str]:
+        """The marker to add to the inputs of a product that is there but not current."""
+        path = self.key_file(product)
+        if not path.exists() or path.read_text(encoding="utf-8").strip() == self.key(product):
+            return []
+        return [str(OUTDATED / product)]
+
+    def damaged(self, run: str) -> list[str]:
+        """The marker to add to the inputs of a run of which a file is missing or truncated."""
+        folder = self.run(run)
+        broken = (folder / DONE).exists() and damaged_file(folder) is not None
+        return [str(OUTDATED / f"run-{run}")] if broken else []
+
+    def unrecorded(self, run: str) -> list[str]:
+        """The marker to add to the inputs of a record that is not that of the run's weights."""
+        done, metrics = self.run(run) / DONE, self.record(run) / RECORD[0]
+        try:
+            weights = read_json(done)["files"]["weights.safetensors"]["sha256"]
+            same = read_json(metrics)["weights_sha256"] == weights
+        except (OSError, ValueError, KeyError, TypeError):
+            return []  # one of them is missing, which Snakemake sees by itself
+        return [] if same else [str(OUTDATED / f"record-{run}")]
+
+    def _judged(self, experiment: str | None) -> list:
+        """What an analysis reads: the experiment's entries, and the records' content."""
+        entries = self.study.entries(self.scale, experiment)
+        return [[e.experiment, e.arm, e.axis, e.run.id, self._metrics[e.run.id]] for e in entries]
+
+    @cached_property
+    def _metrics(self) -> dict[str, str | None]:
+        """Run id -> hash of its record's metrics, which cover weights and answers; None if none."""
+        paths = {run: self.record(run) / RECORD[0] for run in self.runs}
+        return {
+            run: digest(path.read_text(encoding="utf-8")) if path.exists() else None
+            for run, path in paths.items()
+        }
+
+
+def _notebook_code(path: Path) -> list[str]:
+    """The cells of a notebook, without what editors store beside them."""
+    if not path.exists():
+        return []
+    return ["".join(cell["source"]) for cell in read_json(path)["cells"]]
