@@ -71,8 +71,11 @@ def _history(settings: dict, chance: random.Random) -> list[dict]:
     for epoch in range(1, epochs + 1):
         done = epoch / epochs
         accuracy = reach - (reach - 0.1) * math.exp(-4 * pace * done) + chance.gauss(0, 0.006)
-        flips = {f"flip_rate/{name}": 2e-3 / (1 + place) * 10 ** (-2.5 * done) * chance.uniform(0.8, 1.2)
-                 for place, name in enumerate(LAYERS)}  # fmt: skip
+        level = 2e-3 * 10 ** (-2.5 * done)
+        flips = {
+            f"flip_rate/{name}": level / (1 + place) * chance.uniform(0.8, 1.2)
+            for place, name in enumerate(LAYERS)
+        }
         rows.append(
             {
                 "epoch": epoch,

@@ -2,16 +2,16 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from .curves import LINE, describe_curve, draw_curves, draw_flip_rates, history_of, line_styles
+from .curves import line_styles
 from .exhibits import Exhibits, Picture, Table, by_name, spread
-from .names import NETWORKS, label_settings, slug, text
+from .learning import convergence, flip_rates
+from .names import NETWORKS, slug, text, with_labels
 from .published import DATA, published_top1
 from .records import HYPERPARAMETERS, Records
 from .statistics import over_seeds
-from .style import WIDTH, legend_below, look, panels
+from .style import look, panels
 
 KEYS = ["network", "label", "optimizer", "arm", "setting"]
 FROM = {"test_top1_percent": "test", "val_accuracy_percent": "validation"}
@@ -43,7 +43,7 @@ def final(records: Records) -> pd.DataFrame:
         network, label, optimizer, arm, setting, mean, std, n, runs, top5, train_top1, flip_rate
         (means over seeds, of the last epoch) and published_top1.
     """
-    runs = _labelled(records)
+    runs = with_labels(records.runs)
     table = over_seeds(runs, KEYS, records.accuracy)
     means = runs.groupby(KEYS, sort=False)[
         ["test_top5_percent", "train_accuracy_percent", "flip_rate"]
@@ -56,33 +56,28 @@ def final(records: Records) -> pd.DataFrame:
 
 
 def final_table(records: Records) -> Table:
+    """Hyperparameters and accuracy, with the published number beside ours."""
     table = final(records)
-    first = _labelled(records).drop_duplicates("setting").set_index("setting")
+    settings = records.runs.drop_duplicates("setting").set_index("setting")
     columns = {
         "network": table["network"].map(NETWORKS),
         "optimizer": table["label"],
-        **{
-            name: table["setting"].map(first[name]).map(text)
-            for name in HYPERPARAMETERS
-        },
-        f"{FROM[records.accuracy]} top-1 (%)": [
+        **{name: table["setting"].map(settings[name]).map(text) for name in HYPERPARAMETERS},
+        f"{FROM[records.accuracy]} accuracy (%)": [
             spread(row.mean, row.std, 2) for row in table.itertuples()
         ],
         "seeds": table["n"].astype(str),
-        "training top-1 (%)": table["train_top1"].map(_one_digit),
-        "flip rate": table["flip_rate"].map(lambda x: "–" if pd.isna(x) else f"{x:.1e}"),
-    }  # fmt: skip
-    if records.accuracy == "test_top1_percent" and table["top5"].notna().any():
-        columns["test top-5 (%)"] = table["top5"].map(_one_digit)
+    }
     note = ""
     if records.experiment in DATA:
-        columns[f"published at full scale, {DATA[records.experiment]} (%)"] = table[
-            "published_top1"
-        ].map(_one_digit)
         note = (
-            f"The published numbers are single runs at full scale on {DATA[records.experiment]}: "
-            "they bear comparison with ours only at the paper scale. "
+            f"Published: single runs at full scale on {DATA[records.experiment]}; they bear "
+            "comparison with ours only at the scale paper. "
         )
+        columns["published at full scale (%)"] = table["published_top1"].map(_one_digit)
+    if records.experiment == "imagenet":
+        columns["test top-5 (%)"] = table["top5"].map(_one_digit)
+    columns["training accuracy (%)"] = table["train_top1"].map(_one_digit)
     if table["network"].nunique() == 1:
         del columns["network"]
     return Table(
@@ -96,8 +91,8 @@ def final_table(records: Records) -> Table:
 
 
 def accuracy_picture(records: Records) -> Picture | None:
-    """Rows: settings. Left: each seed and the mean; right, on its own axis: the published number."""
-    table, runs = final(records), _labelled(records)
+    """Rows: settings. Left: each seed and the mean. Right, on its own axis: what is published."""
+    table, runs = final(records), with_labels(records.runs)
     if table["mean"].isna().all():
         return None
     networks = list(table["network"].unique())
@@ -137,6 +132,7 @@ def accuracy_picture(records: Records) -> Picture | None:
             for row in grid:
                 row[1].tick_params(axis="y", length=0)
                 row[1].margins(x=0.25)
+                row[1].xaxis.set_major_locator(MaxNLocator(3))
     right = (
         f" Right, on an axis of its own: the published number on {DATA[records.experiment]} at "
         "full scale."
@@ -150,95 +146,6 @@ def accuracy_picture(records: Records) -> Picture | None:
         f"their mean.{right} {records.basis()}",
         figure,
     )
-
-
-def convergence(records: Records) -> Picture | None:
-    """Accuracy above, flip rate below, one column a network."""
-    runs = _labelled(records)
-    history = history_of(records, runs, ["network", "label"])
-    if history.empty:
-        return None
-    networks = list(runs["network"].unique())
-    colours, dashes = line_styles(runs)
-    with look():
-        if len(networks) == 1:
-            figure, [pair] = panels(1, 2, 3.8)
-            columns = [pair]
-        else:
-            figure, grid = panels(2, len(networks), 5.6, sharex="col", sharey="row")
-            columns = list(zip(*grid, strict=True))
-        for network, (above, below) in zip(networks, columns, strict=True):
-            here = history[history["network"] == network]
-            draw_curves(above, here, records.curve, colours, dashes)
-            draw_flip_rates(below, here, "flip_rate", colours, dashes)
-            if len(networks) > 1:
-                above.set_title(NETWORKS[network])
-                above.set_xlabel("")
-        legend_below(figure, columns=3)
-    return Picture(
-        "convergence",
-        "Convergence and flip rates",
-        f"{describe_curve(records)} Flip rate: flips per binary weight and step, mean over the "
-        f"epoch. {LINE} {records.basis()}",
-        figure,
-    )
-
-
-def flip_rates(records: Records) -> Picture | None:
-    """Flip rate of each binary layer: one panel a setting."""
-    runs = _labelled(records)
-    history = history_of(records, runs, ["network", "label"])
-    if history.empty:
-        return None
-    settings = runs.loc[~runs["missing"], ["network", "label"]].drop_duplicates()
-    networks = list(settings["network"].unique())
-    across = 3 if len(networks) == 1 else int(settings.groupby("network").size().max())
-    blocks = [
-        (network, labels[at : at + across])
-        for network in networks
-        for labels in [list(settings.loc[settings["network"] == network, "label"])]
-        for at in range(0, len(labels), across)
-    ]
-    with look():
-        figure, grid = panels(
-            len(blocks), across, 2.1 * len(blocks) + 0.7, sharey=True, sharex="row"
-        )
-        for (network, labels), row in zip(blocks, grid, strict=True):
-            of_network = history[history["network"] == network]
-            for axes in row[len(labels) :]:
-                axes.set_visible(False)
-            for label, axes in zip(labels, row, strict=False):
-                _draw_layers(axes, of_network[of_network["label"] == label])
-                title = f"{NETWORKS[network]}\n{label}" if len(networks) > 1 else label
-                axes.set_title(title, fontsize=9.5)
-        for row in grid:
-            row[0].set_ylabel("flips per weight and step")
-        legend_below(figure, columns=int(WIDTH))
-    return Picture(
-        "flip_rates",
-        "Flip rate of each layer",
-        "Flips per binary weight and step, mean over the epoch and over seeds; binary layers are "
-        f"numbered from the input (dark) to the output (light). {records.basis()}",
-        figure,
-    )
-
-
-def _draw_layers(axes: Axes, history: pd.DataFrame) -> None:
-    columns = [
-        name
-        for name in history.columns
-        if name.startswith("flip_rate/") and history[name].notna().any()
-    ]
-    shades = sns.color_palette("viridis", len(columns) + 1)
-    mean = history.groupby("epoch")[["images_seen", *columns]].mean()
-    for number, (name, shade) in enumerate(zip(columns, shades, strict=False), start=1):
-        flips = mean[name].where(mean[name] > 0)
-        axes.plot(mean["images_seen"], flips, color=shade, linewidth=1.3, label=f"layer {number}")
-    axes.set(yscale="log")
-
-
-def _labelled(records: Records) -> pd.DataFrame:
-    return records.runs.assign(label=label_settings(records.runs))
 
 
 def _one_digit(value: float) -> str:

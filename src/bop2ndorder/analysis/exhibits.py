@@ -72,6 +72,7 @@ class Table:
             "title": self.title,
             "caption": self.caption,
             "columns": list(self.shown.columns),
+            "words": words(self.shown),
             "rows": self.shown.to_numpy().tolist(),
         }
 
@@ -89,11 +90,15 @@ def by_name(*exhibits: Table | Picture | None) -> dict[str, Table | Picture]:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A frame of text as a Markdown table; every column but the first is right-aligned."""
-    columns = list(table.columns)
-    rule = ["---"] + ["--:"] * (len(columns) - 1)
-    lines = [columns, rule, *table.to_numpy().tolist()]
+    """A frame of text as a Markdown table; columns of numbers are right-aligned."""
+    rule = ["---" if of_words else "--:" for of_words in words(table)]
+    lines = [list(table.columns), rule, *table.to_numpy().tolist()]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def words(table: pd.DataFrame) -> list[bool]:
+    """Which columns hold words, and so are left-aligned; the others hold numbers."""
+    return [any(str(cell)[:1].isalpha() for cell in table[name]) for name in table.columns]
 
 
 def spread(mean: float, std: float, digits: int = 1) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bop2ndorder.config import Entry
@@ -30,7 +31,8 @@ class Experiment:
 EXPERIMENTS = {
     "cifar10": Experiment(
         "CIFAR-10 comparison",
-        "Which accuracy does each optimizer reach with BinaryNet, and how soon? (Section 5.2.)",
+        "Which accuracy does each optimizer reach with BinaryNet, and how soon? (Section 5.2 of "
+        "the paper.)",
         comparison,
     ),
     "imagenet": Experiment(
@@ -115,20 +117,13 @@ def summarise(entries: Iterable[Entry], results: Path, scale: str) -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Nested numbers with three digits after the point, whole ones as integers, empty ones left
-    out: what is compared between commits should be short."""
+    """Nested numbers with three digits after the point, without the empty ones."""
     if isinstance(value, Mapping):
         inner = {key: rounded(item) for key, item in value.items()}
-        return {key: item for key, item in inner.items() if item is not None}
-    if value is None or pd.isna(value):
+        return {key: item for key, item in inner.items() if item not in (None, {})}
+    if pd.isna(value):
         return None
-    return (
-        int(value) if float(value).is_integer() and not isinstance(value, float) else _round(value)
-    )
-
-
-def _round(value: float) -> float:
-    return round(float(value), 3)
+    return int(value) if isinstance(value, int | np.integer) else round(float(value), 3)
 
 
 def _run_table(records: Records) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from .curves import LINE
 from .exhibits import Exhibits, Picture, Table, by_name, spread
 from .names import OPTIMIZERS, SYMBOLS, number, start
 from .records import Records
@@ -83,7 +84,7 @@ def robustness_table(records: Records) -> Table | None:
         }
     )
     return Table(
-        "robustness",
+        "summary",
         "Robustness over gamma × threshold",
         "Validation accuracy over the settings of each optimizer's grid: the smaller the distance "
         "from best to worst, and the larger the share of settings near the best, the less the "
@@ -98,34 +99,30 @@ def axes_picture(records: Records) -> Picture | None:
     along, centre = _along_axes(records), _centre(records)
     if along["mean"].isna().all():
         return None
+    runs = _numeric(records.runs[records.runs["axis"].notna()])
     names = list(along["name"].unique())
-    runs = records.runs
     with look():
-        figure, [row] = panels(1, len(names), 3.3, sharey=True)
+        figure, [row] = panels(1, len(names), 3.2, sharey=True)
         for axes, name in zip(row, names, strict=True):
-            line = along[along["name"] == name].sort_values(name).dropna(subset=["mean"])
-            seeds = runs[(runs["axis"].notna()) & (runs["arm"] == name)]
-            colour = OPTIMIZERS[line["optimizer"].iloc[0]][1] if len(line) else "#777777"
-            axes.plot(line[name], line["mean"], color=colour, marker="o", label="mean over seeds")
-            axes.scatter(
-                seeds[name].map(start), seeds[records.accuracy], s=14, color=colour, alpha=0.45,
-                linewidth=0, label="each seed",
+            sns.lineplot(
+                runs[runs["arm"] == name], x=name, y=records.accuracy, hue="optimizer",
+                palette={key: colour for key, (_, colour) in OPTIMIZERS.items()}, marker="o",
+                markersize=7, errorbar=("pi", 100), legend=False, ax=axes,
             )  # fmt: skip
-            at = line[line["setting"] == centre]
+            at = along[(along["name"] == name) & (along["setting"] == centre)]
             axes.scatter(
                 at[name], at["mean"], s=150, facecolor="none", edgecolor="#222222", linewidth=1.4,
                 label="centre: the setting that all axes share", zorder=3,
             )  # fmt: skip
             _decades(axes, along.loc[along["name"] == name, name])
-            axes.set(xlabel=SYMBOLS.get(name, name))
-        row[0].set_ylabel("validation accuracy (%)")
+            axes.set(xlabel=SYMBOLS.get(name, name), ylabel="validation accuracy (%)")
         legend_below(figure)
     optimizer = ", ".join(OPTIMIZERS[key][0] for key in along["optimizer"].unique())
     return Picture(
         "axes",
         "Accuracy along each hyperparameter",
         f"{optimizer}. One hyperparameter is varied at a time, by decades; the circle marks the "
-        f"centre. Validation accuracy after the last epoch. {records.basis()}",
+        f"centre. Validation accuracy after the last epoch. {LINE} {records.basis()}",
         figure,
     )
 
@@ -152,6 +149,7 @@ def heat_maps(records: Records) -> Picture | None:
             )  # fmt: skip
             axes.set(title=OPTIMIZERS[optimizer][0], xlabel="threshold", ylabel="gamma")
             axes.tick_params(length=0, rotation=0)
+            axes.grid(False)
         bar = figure.colorbar(row[0].collections[0], ax=row, shrink=0.9, pad=0.02)
         bar.set_label("validation accuracy (%)")
         bar.outline.set_visible(False)

@@ -46,13 +46,16 @@ def text(value: Any) -> str:
     if not isinstance(value, dict):
         return "" if value is None or value != value else number(value)
     if value["kind"] == "exponential":
-        return f"{number(value['start'])} × {number(value['rate'])} / {value['every']:g} epochs"
+        return f"{number(value['start'])} × {number(value['rate'])} / {value['every']:g} ep."
     return f"{number(value['start'])} → {number(value['end'])}"
 
 
 def number(value: float) -> str:
-    """A number as short as can be: 1e-7, 0.01, 50."""
-    return re.sub(r"e([+-])0*", lambda e: "e-" if e[1] == "-" else "e", f"{value:g}")
+    """A number as short as can be: 1e-7, 2.5e-3, 0.5, 50."""
+    if value and abs(value) < 0.1:
+        digits, exponent = f"{value:.3e}".split("e")
+        return f"{float(digits):g}e{int(exponent)}"
+    return f"{value:g}"
 
 
 def slug(name: str) -> str:
@@ -60,8 +63,8 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")
 
 
-def label_settings(runs: pd.DataFrame) -> pd.Series:
-    """One label a row of `Records.runs`, telling apart the settings of each network.
+def with_labels(runs: pd.DataFrame) -> pd.DataFrame:
+    """`Records.runs` with a column "label" that tells apart the settings of each network.
 
     The optimizer's name where that is enough; with the arm's name, and then with a number, where
     several settings share it.
@@ -71,7 +74,7 @@ def label_settings(runs: pd.DataFrame) -> pd.Series:
     label = label.where(_settings_per(runs, label) == 1, label + " (" + arm + ")")
     crowded = _settings_per(runs, label) > 1
     rank = runs["setting"].groupby([runs["network"], label]).transform(lambda s: pd.factorize(s)[0])
-    return label.where(~crowded, label + " " + (rank + 1).astype(str))
+    return runs.assign(label=label.where(~crowded, label + " " + (rank + 1).astype(str)))
 
 
 def _settings_per(runs: pd.DataFrame, label: pd.Series) -> pd.Series:

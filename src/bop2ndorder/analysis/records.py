@@ -22,6 +22,11 @@ METRICS = (
     "train_accuracy_percent",
     "flip_rate",
 )
+ORIGINS = {
+    "embedded": "embedded in scikit-learn",
+    "download": "downloaded",
+    "folder": "from a local image folder",
+}
 HISTORY = ("epoch", "images_seen", "train_accuracy", "val_accuracy", "flip_rate")
 # These compare what is final, on the test set; all other experiments must not look at it.
 FINAL = ("cifar10", "imagenet")
@@ -76,7 +81,7 @@ class Records:
         parts = [
             f"Scale {self.scale}",
             f"data {' and '.join(sorted(data)) or 'not recorded yet'}",
-            f"{count} a setting",
+            f"{count} per setting",
         ]
         if self.missing:
             parts.append(f"{len(self.missing)} of {self.runs['run'].nunique()} runs missing")
@@ -139,5 +144,5 @@ def _settings_row(entry: Entry) -> dict:
 
 
 def _describe_data(data: dict) -> str:
-    origin = {"folder": "from a local image folder"}.get(data["origin"], data["origin"])
+    origin = ORIGINS.get(data["origin"], data["origin"])
     return f"{data['name']} (sha256 {data['sha256'][:12]}, {origin})"

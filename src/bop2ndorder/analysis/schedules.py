@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from .curves import LINE, describe_curve, draw_curves, history_of
+from .curves import LEARNING, LINE, describe_curve, draw_curves, history_of
 from .exhibits import Exhibits, Picture, Table, by_name, spread
 from .names import OPTIMIZERS, SCHEDULES, kind, slug
 from .records import Records
@@ -51,7 +51,11 @@ def accuracy_table(records: Records) -> Table:
     cells = table.assign(
         cell=[
             spread(row.mean, row.std)
-            + ("" if row.schedule == "none" or pd.isna(row.effect) else f" ({row.effect:+.1f})")
+            + (
+                ""
+                if row.schedule == "none" or pd.isna(row.effect)
+                else f" ({row.effect:+.1f})".replace("-", "−")
+            )
             for row in table.itertuples()
         ],
         optimizer=table["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
@@ -123,7 +127,7 @@ def convergence(records: Records) -> Picture | None:
     optimizers = list(dict.fromkeys(runs["optimizer"]))
     with look():
         figure, grid = panels(
-            len(optimizers), max(len(targets), 1), 1.9 * len(optimizers) + 0.9, sharex=True,
+            len(optimizers), max(len(targets), 1), 2.1 * len(optimizers) + 0.9, sharex=True,
             sharey=True,
         )  # fmt: skip
         for optimizer, row in zip(optimizers, grid, strict=True):
@@ -138,11 +142,10 @@ def convergence(records: Records) -> Picture | None:
                 OPTIMIZERS[optimizer][0], (1.04, 0.5), xycoords="axes fraction", rotation=-90,
                 va="center", fontsize=9.5,
             )  # fmt: skip
-        figure.supxlabel("training images seen", fontsize=10)
-        figure.supylabel(
-            "validation accuracy (%)" if records.curve == "val_accuracy"
-            else "training accuracy (%)", fontsize=10,
-        )  # fmt: skip
+        for row in grid:
+            row[0].set_ylabel(LEARNING[records.curve])
+        # One label under the middle: constrained layout lets supxlabel run into the legend.
+        grid[-1][len(grid[-1]) // 2].set_xlabel("training images seen")
         legend_below(figure)
     return Picture(
         "convergence",

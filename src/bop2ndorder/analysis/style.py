@@ -10,9 +10,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+from PIL import Image
 
-WIDTH = 9.0  # inches; at 120 dots an inch as wide as the report page
-DPI = 120
+WIDTH = 9.0  # inches
+DPI = 150  # sharp at the width of the report page, also when printed
 LOOK = {
     **sns.axes_style("ticks"),
     "axes.grid": True,
@@ -75,10 +76,14 @@ def image_axis(axes: Axes) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
+    """The figure as a PNG of 256 colours, a third of the size of one in true colour."""
+    drawn, small = io.BytesIO(), io.BytesIO()
     with look():
-        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()
+        figure.savefig(drawn, format="png", dpi=DPI)
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
+    return small.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:
