@@ -1,16 +1,21 @@
 """Records -> tables, figures, notebooks and the report page; nothing here trains or measures."""
 
-from .experiments import analyse, exhibits_of, summarise
-from .notebooks import run_notebook
-from .records import Records, load_records
-from .report import write_report
+import importlib
 
-__all__ = [
-    "Records",
-    "analyse",
-    "exhibits_of",
-    "load_records",
-    "run_notebook",
-    "summarise",
-    "write_report",
-]
+# Loaded at first use: a notebook is started without the seconds that plotting takes to import.
+_HOME = {
+    "analyse": "experiments",
+    "exhibits_of": "experiments",
+    "summarise": "experiments",
+    "Records": "records",
+    "load_records": "records",
+    "run_notebook": "notebooks",
+    "write_report": "report",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

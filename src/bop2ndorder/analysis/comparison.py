@@ -9,7 +9,7 @@ from .exhibits import Exhibits, Picture, Table, by_name, spread
 from .learning import convergence, flip_rates
 from .names import NETWORKS, slug, text, with_labels
 from .published import DATA, published_top1
-from .records import HYPERPARAMETERS, Records
+from .records import ACCURACY, HYPERPARAMETERS, Records
 from .statistics import over_seeds
 from .style import look, panels
 
@@ -63,9 +63,7 @@ def final_table(records: Records) -> Table:
         "network": table["network"].map(NETWORKS),
         "optimizer": table["label"],
         **{name: table["setting"].map(settings[name]).map(text) for name in HYPERPARAMETERS},
-        f"{FROM[records.accuracy]} accuracy (%)": [
-            spread(row.mean, row.std, 2) for row in table.itertuples()
-        ],
+        ACCURACY[records.accuracy]: [spread(row.mean, row.std, 2) for row in table.itertuples()],
         "seeds": table["n"].astype(str),
     }
     note = ""
@@ -125,7 +123,7 @@ def accuracy_picture(records: Records) -> Picture | None:
             row[0].set_ylim(len(labels) - 0.4, -0.6)
             title = NETWORKS[network] if len(networks) > 1 else "this study"
             row[0].set_title(title, loc="left")
-        grid[-1][0].set_xlabel(f"{FROM[records.accuracy]} accuracy (%)")
+        grid[-1][0].set_xlabel(ACCURACY[records.accuracy])
         if has_published:
             grid[0][1].set_title("published", loc="left")
             grid[-1][1].set_xlabel(f"{DATA[records.experiment]}, full scale (%)")

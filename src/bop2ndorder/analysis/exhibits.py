@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from . import style
+from .page import render
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class Table:
         (folder / f"{self.name}.md").write_text(
             f"**{self.title}.** {self.caption}\n\n{markdown(self.shown)}", encoding="utf-8"
         )
+        return self._content()
+
+    def _content(self) -> dict:
         return {
             "kind": "table",
             "name": self.name,
@@ -77,7 +81,7 @@ class Table:
         }
 
     def _repr_html_(self) -> str:
-        table = self.shown.to_html(index=False, border=0)
+        table = render("table.html.j2", exhibit=self._content())
         return f"<figure>{table}<figcaption>{escape(self.caption)}</figcaption></figure>"
 
 

@@ -13,9 +13,9 @@ import pandas as pd
 from bop2ndorder.config import Entry
 
 from . import comparison, hyperparameters, normalization, schedules
-from .exhibits import Exhibits
+from .exhibits import Exhibits, Table
 from .names import text
-from .records import HYPERPARAMETERS, Records, load_records
+from .records import ACCURACY, HYPERPARAMETERS, Records, load_records
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,34 @@ def experiment_of(name: str) -> Experiment:
 
 
 def exhibits_of(records: Records) -> Exhibits:
-    """The tables and pictures of an experiment, by name."""
-    return experiment_of(records.experiment).module.exhibits(records)
+    """The tables and pictures of an experiment, by name; last, its runs."""
+    shown = experiment_of(records.experiment).module.exhibits(records)
+    return {**shown, "runs": run_table(records)}
+
+
+def run_table(records: Records) -> Table:
+    """Every run with its numbers, the missing ones too."""
+    runs = records.runs
+    as_text = {name: runs[name].map(text) for name in (*HYPERPARAMETERS, "lr")}
+    accuracy = [
+        "missing" if missing else f"{value:.2f}"
+        for missing, value in zip(runs["missing"], runs[records.accuracy], strict=True)
+    ]
+    return Table(
+        "runs",
+        "Every run",
+        "The records behind this experiment are in runs/, in a folder of this name each. "
+        f"{records.basis()}",
+        runs.assign(**as_text).drop(columns="setting"),
+        pd.DataFrame(
+            {
+                "run": runs["run"],
+                "arm or axis": runs["arm"],
+                "seed": runs["seed"].astype(str),
+                ACCURACY[records.accuracy]: accuracy,
+            }
+        ),
+    )
 
 
 def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str) -> None:
@@ -79,9 +105,8 @@ def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str
         results: the folder results/SCALE, which holds the records in runs/ID.
         scale: quick, small or paper; named in every caption.
 
-    Writes TABLE.csv and TABLE.md, FIGURE.png and FIGURE.svg, runs.csv (every run with its numbers,
-    the missing ones too) and exhibits.json, from which the report is made. A missing record is
-    listed, and left out of means.
+    Writes TABLE.csv and TABLE.md, FIGURE.png and FIGURE.svg, and exhibits.json, from which the
+    report is made. A missing record is listed, and left out of means.
     """
     records = load_records(entries, results, scale, experiment)
     folder = Path(results) / experiment
@@ -90,7 +115,6 @@ def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str
         if old.suffix in (".csv", ".md", ".png", ".svg"):
             old.unlink()
     shown = experiment_of(experiment)
-    _run_table(records).to_csv(folder / "runs.csv", index=False, lineterminator="\n")
     write_json(
         folder / "exhibits.json",
         {
@@ -124,12 +148,6 @@ def rounded(value: Any) -> Any:
     if pd.isna(value):
         return None
     return int(value) if isinstance(value, int | np.integer) else round(float(value), 3)
-
-
-def _run_table(records: Records) -> pd.DataFrame:
-    """`Records.runs` for a CSV: schedules as text, without the long setting."""
-    as_text = {name: records.runs[name].map(text) for name in (*HYPERPARAMETERS, "lr")}
-    return records.runs.assign(**as_text).drop(columns="setting")
 
 
 def write_json(path: Path, content: Any) -> None:

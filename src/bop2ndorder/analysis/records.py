@@ -22,6 +22,10 @@ METRICS = (
     "train_accuracy_percent",
     "flip_rate",
 )
+ACCURACY = {
+    "test_top1_percent": "test accuracy (%)",
+    "val_accuracy_percent": "validation accuracy (%)",
+}
 ORIGINS = {
     "embedded": "embedded in scikit-learn",
     "download": "downloaded",

@@ -89,5 +89,6 @@ def png(figure: Figure) -> bytes:
 def save(figure: Figure, path: Path) -> None:
     """Write path.png and path.svg, both without a date."""
     path.with_suffix(".png").write_bytes(png(figure))
+    figure.set_layout_engine("none")  # it is laid out by now; doing it again takes longest
     with look():
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
