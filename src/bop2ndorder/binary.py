@@ -50,8 +50,6 @@ def sign(x: torch.Tensor) -> torch.Tensor:
 
 
 class _SteSign(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(x):
         return sign(x)
@@ -71,8 +69,6 @@ class _SteSign(torch.autograd.Function):
 
 
 class _ApproxSign(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(x):
         return sign(x)

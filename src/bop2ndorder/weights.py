@@ -55,10 +55,15 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
     for name, shape in shapes.items():
         tensors[name] = _unpack(tensors[name], shape)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit this {type(model).__name__}: {error}") from error
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        wanted, found = (list(d[name].shape) if name in d else None for d in (expected, tensors))
+        if wanted != found:
+            raise ValueError(
+                f"{path} does not fit this {type(model).__name__}: {name} should have shape "
+                f"{wanted}, but has {found} (None: is not there)"
+            )
+    model.load_state_dict(tensors)
 
 
 def _pack(weight: Tensor) -> Tensor:

@@ -1,0 +1,32 @@
+"""The `deviation` fixture, and the summary of what it measured at the end of the run."""
+
+import pytest
+
+
+@pytest.fixture
+def deviation(request):
+    """deviation(case, measured, limit): assert measured <= limit and report it in the summary."""
+
+    def check(case: str, measured: float, limit: float) -> None:
+        measured = float(measured)
+        request.node.user_properties.append(("deviation", (case, measured, limit)))
+        assert measured <= limit, f"{case}: deviation {measured:.3g} exceeds {limit:.3g}"
+
+    return check
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [r for outcome in ("passed", "failed") for r in terminalreporter.getreports(outcome)]
+    largest: dict[str, tuple[float, float]] = {}
+    for report in reports:
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "deviation":
+                case, measured, limit = value
+                if case not in largest or not measured <= largest[case][0]:
+                    largest[case] = (measured, limit)
+    if largest:
+        terminalreporter.section("largest deviation per case")
+        width = max(map(len, largest))
+        for case, (measured, limit) in sorted(largest.items()):
+            mark = "" if measured <= limit else "  EXCEEDED"
+            terminalreporter.write_line(f"{case:{width}}  {measured:9.2e}  of {limit:7.1e}{mark}")

@@ -1,0 +1,183 @@
+"""Sign, straight-through estimators and binary layers."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bop2ndorder.binary import (
+    BinaryConv2d,
+    BinaryLinear,
+    approx_sign,
+    binary_layers,
+    binary_parameters,
+    clip_latent,
+    sign,
+    ste_sign,
+)
+
+NAN = float("nan")
+FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("binarize", [sign, ste_sign, approx_sign])
+def test_truth_table_of_the_sign(binarize, dtype):
+    tiny = torch.finfo(dtype).tiny
+    table = {0.0: 1, -0.0: 1, tiny: 1, -tiny: -1, 1: 1, -1: -1, 7: 1, -7: -1}
+    x = torch.tensor([*table, float("inf"), -float("inf"), NAN, -NAN, -0.0], dtype=dtype)
+    expected = torch.tensor([*table.values(), 1, -1, -1, -1, 1], dtype=dtype)
+    given = x.clone()
+    y = binarize(x)
+    assert y.dtype == dtype and torch.equal(y, expected)
+    assert torch.equal(x.isnan(), given.isnan()) and torch.equal(x[:8], given[:8])
+
+
+@pytest.mark.parametrize("binarize", [sign, ste_sign, approx_sign])
+def test_sign_of_many_values_in_any_memory(binarize):
+    torch.manual_seed(0)
+    x = torch.randn(50, 7, 9, 11)
+    x[torch.rand(x.shape) < 0.1] = 0
+    expected = torch.where(x >= 0, 1.0, -1.0)
+    for view in (x, x.to(memory_format=torch.channels_last), x.permute(3, 1, 0, 2)):
+        y = binarize(view)
+        assert torch.equal(y, torch.where(view >= 0, 1.0, -1.0))
+        assert y.stride() == view.stride()
+    assert torch.equal(binarize(x[:, ::2]), expected[:, ::2])
+    assert binarize(x[:0]).shape == (0, 7, 9, 11) and binarize(x[0, 0, 0, 0]).dim() == 0
+
+
+def gradient(binarize, x, upstream=1.0):
+    x = x.clone().requires_grad_()
+    binarize(x).backward(torch.full_like(x, upstream))
+    return x.grad
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_truth_table_of_the_estimators(dtype):
+    eps = torch.finfo(dtype).eps
+    inside, outside = 1 - eps / 2, 1 + eps  # the neighbours of 1
+    points = [0.0, -0.0, 0.25, 0.5, inside, 1.0, outside, 2.0, float("inf")]
+    x = torch.tensor(points, dtype=dtype)
+    passes = torch.tensor([3.0] * 6 + [0.0] * 3, dtype=dtype)
+    slopes = torch.tensor([6.0, 6.0, 4.5, 3.0, 3 * eps, 0, 0, 0, 0], dtype=dtype)
+    for points in (x, -x):
+        assert torch.equal(gradient(ste_sign, points, 3.0), passes)
+        assert torch.equal(gradient(approx_sign, points, 3.0), slopes)
+    nan = torch.tensor([NAN], dtype=dtype)
+    assert gradient(ste_sign, nan, 3.0).item() == 3
+    assert gradient(approx_sign, nan, 3.0).isnan().item()
+
+
+@pytest.mark.parametrize(
+    ("binarize", "smooth"),
+    [
+        (ste_sign, lambda x: x),
+        (approx_sign, lambda x: torch.where(x < 0, 2 * x + x * x, 2 * x - x * x)),
+    ],
+)
+def test_gradient_is_that_of_the_surrogate(binarize, smooth):
+    """Against numerical derivatives of the function that each estimator stands for."""
+    x = torch.linspace(-1.6, 1.6, 1234, dtype=torch.float64)
+    h = 1e-6
+    numerical = (smooth((x + h).clamp(-1, 1)) - smooth((x - h).clamp(-1, 1))) / (2 * h)
+    assert torch.allclose(gradient(binarize, x), numerical, atol=1e-6)
+
+
+@pytest.mark.parametrize("binarize", [ste_sign, approx_sign])
+def test_estimators_under_transforms_and_compilation(binarize):
+    torch.manual_seed(0)
+    x = torch.randn(6, 5)
+    expected = gradient(binarize, x)
+    compiled = torch.compile(binarize, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(x), sign(x))
+    assert torch.equal(gradient(compiled, x), expected)
+    by_function = torch.func.grad(lambda x: binarize(x).sum())
+    assert torch.equal(by_function(x), expected)
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_layers_compute_with_signs(latent):
+    torch.manual_seed(0)
+    conv = BinaryConv2d(3, 5, 3, stride=2, padding=1, latent=latent)
+    dense = BinaryLinear(7, 4, latent=latent)
+    x, y = torch.randn(2, 3, 9, 9), torch.randn(2, 7)
+    assert torch.equal(conv(x), F.conv2d(x, sign(conv.weight), stride=2, padding=1))
+    assert torch.equal(dense(y), F.linear(y, sign(dense.weight)))
+    for layer in (conv, dense):
+        assert layer.bias is None
+        assert set(sign(layer.weight).unique().tolist()) == {-1, 1}
+        assert torch.equal(layer.weight, sign(layer.weight)) == (not latent)
+        assert layer.binary_weight is layer.weight or latent
+
+
+def test_latent_weights_start_glorot_uniform_and_get_the_ste_gradient():
+    torch.manual_seed(0)
+    layer = BinaryLinear(300, 200, latent=True)
+    limit = (6 / 500) ** 0.5
+    assert 0.99 * limit < layer.weight.abs().max() <= limit
+    assert abs(layer.weight.mean()) < 0.01 * limit
+    with torch.no_grad():
+        layer.weight[:100] *= 100
+    layer(torch.ones(1, 300)).sum().backward()
+    assert torch.equal(layer.weight.grad, (layer.weight.abs() <= 1).float())
+    assert 0 < layer.weight.grad.mean() < 1
+
+
+def test_random_signs_are_balanced_and_follow_the_seed():
+    torch.manual_seed(3)
+    first = BinaryLinear(300, 200).weight
+    assert abs(first.mean()) < 0.02
+    torch.manual_seed(3)
+    assert torch.equal(BinaryLinear(300, 200).weight, first)
+    assert not torch.equal(BinaryLinear(300, 200).weight, first)
+
+
+def test_clip_latent():
+    model = nn.Sequential(BinaryLinear(2, 2, latent=True), BinaryLinear(2, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        for layer in model:
+            layer.weight.copy_(torch.tensor([[-3.0, -1.0], [0.5, 1.5]]))
+    clip_latent(model)
+    assert model[0].weight.tolist() == [[-1, -1], [0.5, 1]]
+    assert model[1].weight.tolist() == model[2].weight.tolist() == [[-3, -1], [0.5, 1.5]]
+    assert model[0].weight.requires_grad
+
+
+class Small(nn.Module):
+    def __init__(self, latent=False):
+        super().__init__()
+        self.real = nn.Linear(4, 3)
+        self.binary = nn.Sequential(BinaryLinear(3, 3, latent=latent), nn.LayerNorm(3))
+        self.conv = BinaryConv2d(1, 2, 1, latent=latent)
+
+
+def test_split_of_parameters():
+    model = Small()
+    binary, real = binary_parameters(model)
+    assert list(map(id, binary)) == [id(model.binary[0].weight), id(model.conv.weight)]
+    assert len(real) == 4 and {*map(id, binary), *map(id, real)} == {*map(id, model.parameters())}
+    assert binary_layers(model) == {"binary.0": model.binary[0], "conv": model.conv}
+    assert list(binary_layers(Small(latent=True))) == ["binary.0", "conv"]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, -1.0001, NAN])
+def test_split_refuses_weights_that_are_not_binary(value):
+    model = Small()
+    with torch.no_grad():
+        model.conv.weight[0] = value
+    with pytest.raises(ValueError, match=r"weights of binary layer 'conv' must be exactly -1 or"):
+        binary_parameters(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Small(latent=True), "layer 'binary.0' has latent weights"),
+        (nn.Linear(2, 2), "no binary parameter: Linear"),
+        (BinaryLinear(2, 2), "no real-valued parameter: BinaryLinear"),
+    ],
+)
+def test_split_refuses_models_without_two_kinds(model, message):
+    with pytest.raises(ValueError, match=message):
+        binary_parameters(model)

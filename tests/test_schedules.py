@@ -1,0 +1,91 @@
+"""Schedules against values worked out by hand, and at their boundaries."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bop2ndorder.schedules import (
+    Constant,
+    ExponentialDecay,
+    PolynomialDecay,
+    set_hyperparameters,
+)
+
+
+def test_constant():
+    assert [Constant(1e-8)(step) for step in (0, 1, 10**9)] == [1e-8] * 3
+
+
+def test_exponential_drops_at_each_multiple():
+    """The paper's schedule: times 0.1 every 100 epochs, here of 10 steps."""
+    schedule = ExponentialDecay(1e-4, 0.1, decay_steps=1000)
+    values = {0: 1e-4, 999: 1e-4, 1000: 1e-5, 1999: 1e-5, 2000: 1e-6, 3000: 1e-7}
+    assert {step: schedule(step) for step in values} == pytest.approx(values, rel=1e-14)
+
+
+def test_smooth_exponential():
+    schedule = ExponentialDecay(8.0, 0.25, decay_steps=4, staircase=False)
+    assert [schedule(step) for step in range(5)] == pytest.approx([8, 32**0.5, 4, 8**0.5, 2])
+
+
+@pytest.mark.parametrize(("start", "end"), [(1e-2, 1e-5), (1e-7, 1e-2), (0.5, 0.0)])
+def test_polynomial_is_a_line_then_constant(start, end):
+    schedule = PolynomialDecay(start, end, decay_steps=8)
+    values = [schedule(step) for step in range(11)]
+    line = [start + (end - start) * step / 8 for step in range(8)]
+    assert values == pytest.approx(line + [end] * 3, rel=1e-12)
+    assert values[0] == pytest.approx(start, rel=1e-15) and values[8:] == [end] * 3
+
+
+def test_polynomial_power():
+    schedule = PolynomialDecay(5.0, 1.0, decay_steps=4, power=2.0)
+    assert [schedule(step) for step in range(5)] == [5.0, 3.25, 2.0, 1.25, 1.0]
+
+
+@given(
+    start=st.floats(1e-12, 1.0),
+    end=st.floats(1e-12, 1.0),
+    decay_steps=st.integers(1, 10**7),
+    step=st.integers(0, 10**8),
+)
+def test_values_stay_between_start_and_end(start, end, decay_steps, step):
+    """A schedule of rates in (0, 1] never leaves it, whatever the rounding."""
+    value = PolynomialDecay(start, end, decay_steps)(step)
+    assert min(start, end) * (1 - 1e-9) <= value <= min(max(start, end) * (1 + 1e-9), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Constant(-1.0), "Constant: value must be finite and at least 0, got -1.0"),
+        (lambda: ExponentialDecay(float("nan"), 0.1, 5), "ExponentialDecay: start .* got nan"),
+        (lambda: ExponentialDecay(1.0, -0.1, 5), "rate must be finite and at least 0, got -0.1"),
+        (lambda: ExponentialDecay(1.0, 0.1, 0), "decay_steps must be positive, got 0"),
+        (lambda: PolynomialDecay(1.0, float("inf"), 5), "PolynomialDecay: end .* got inf"),
+        (lambda: PolynomialDecay(1.0, 0.1, -5), "decay_steps must be .* got -5"),
+        (lambda: PolynomialDecay(1.0, 0.1, 5, power=-1.0), "power must be .* got -1.0"),
+        (lambda: Constant(1.0)(-1), "step counts from 0, got -1"),
+        (lambda: ExponentialDecay(1.0, 0.1, 5)(-1), "step counts from 0, got -1"),
+        (lambda: PolynomialDecay(1.0, 0.1, 5)(-1), "step counts from 0, got -1"),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_numbers_that_arrive_as_text():
+    with pytest.raises(TypeError, match="Constant: value must be a number, got '1e-7'"):
+        Constant("1e-7")
+
+
+def test_set_hyperparameters():
+    parameters = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    adam = torch.optim.Adam([{"params": [p]} for p in parameters], lr=1.0)
+    schedules = {"lr": ExponentialDecay(1.0, 0.5, 2), "eps": Constant(1e-7)}
+    for step, lr in enumerate([1.0, 1.0, 0.5, 0.5, 0.25]):
+        assert set_hyperparameters(adam, schedules, step) == {"lr": lr, "eps": 1e-7}
+        assert [(g["lr"], g["eps"]) for g in adam.param_groups] == [(lr, 1e-7)] * 2
+    with pytest.raises(ValueError, match=r"Adam has no hyperparameter \['gamma'\]; it has"):
+        set_hyperparameters(adam, {"gamma": Constant(1.0)}, 0)

@@ -1,0 +1,82 @@
+"""Weight files: what they hold, that they are the same every time, and what damage does."""
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from bop2ndorder.binary import binary_layers, sign
+from bop2ndorder.networks import build
+from bop2ndorder.weights import load_weights, save_weights
+
+NETWORKS = [
+    ("binarynet", 16, {"width": 3, "dense": 7}),
+    ("binarynet", 16, {"width": 3, "dense": 7, "norm": "layer"}),
+    ("xnornet", 64, {"width": 0.05}),
+    ("birealnet", 64, {"width": 0.05}),
+]
+
+
+def make(name, image_size, settings, seed=0, latent=False):
+    """A network whose normalization statistics are not the initial ones."""
+    torch.manual_seed(seed)
+    net = build(name, 5, image_size, latent=latent, **settings)
+    net(torch.randn(4, 3, image_size, image_size))
+    return net.eval()
+
+
+@pytest.mark.parametrize("latent", [False, True])
+@pytest.mark.parametrize(("name", "image_size", "settings"), NETWORKS)
+def test_round_trip(tmp_path, name, image_size, settings, latent):
+    net = make(name, image_size, settings, latent=latent)
+    other = make(name, image_size, settings, seed=1, latent=latent)
+    x = torch.randn(4, 3, image_size, image_size)
+    assert not torch.equal(net(x), other(x))
+    save_weights(net, tmp_path / "weights.safetensors")
+    load_weights(other, tmp_path / "weights.safetensors")
+    assert torch.equal(net(x), other(x))
+    for name, layer in binary_layers(other).items():
+        assert torch.equal(layer.weight, sign(binary_layers(net)[name].weight))
+
+
+def test_bytes_depend_on_the_values_alone(tmp_path):
+    first, second, other, double = (make(*NETWORKS[0], seed=seed) for seed in (0, 0, 1, 0))
+    second.to(memory_format=torch.channels_last)
+    for name, net in {"a": first, "b": second, "c": other, "d": double.double()}.items():
+        save_weights(net, tmp_path / name)
+    saved = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert saved["a"] == saved["b"] == saved["d"] != saved["c"]
+
+
+def test_a_bit_for_each_binary_weight(tmp_path):
+    net = build("binarynet", 10, 32, width=32, dense=256)
+    save_weights(net, tmp_path / "weights")
+    weights = sum(layer.weight.numel() for layer in binary_layers(net).values())
+    others = sum(value.nbytes for name, value in net.state_dict().items() if "norm" in name)
+    size = (tmp_path / "weights").stat().st_size
+    assert weights / 8 + others <= size <= weights / 8 + others + 5000
+
+
+def test_order_of_bits(tmp_path):
+    """As the format says: first weight in the highest bit, a set bit for +1, zeros to fill."""
+    net = build("binarynet", 10, 16, width=1, dense=5)
+    with torch.no_grad():
+        net.conv1.weight.fill_(-1).view(-1)[[0, 9, 26]] = 1
+    save_weights(net, tmp_path / "weights")
+    with safe_open(tmp_path / "weights", framework="np") as file:
+        assert file.get_tensor("conv1.weight").tolist() == [0b10000000, 0b01000000, 0, 0b00100000]
+        assert '"conv1.weight": [1, 3, 3, 3]' in file.metadata()["binary"]
+
+
+def test_errors_name_the_file(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    net = make(*NETWORKS[0])
+    with pytest.raises(FileNotFoundError, match="weights.safetensors"):
+        load_weights(net, path)
+    save_weights(net, path)
+    with pytest.raises(ValueError, match="weights.safetensors does not fit this XNORNet: class"):
+        load_weights(build("xnornet", 5, 64, width=0.05), path)
+    with pytest.raises(ValueError, match=r"conv1.weight should have shape \[4, 3, 3, 3\], but has"):
+        load_weights(build("binarynet", 5, 16, width=4, dense=7), path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="weights.safetensors is not a whole safetensors file"):
+        load_weights(net, path)
