@@ -63,10 +63,10 @@ def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]
     return [
         ("Runs", [f"{len(records)} of {planned} have a record"]),
         ("Training time", [f"{_duration(seconds)} in all"]),
-        ("Data", _counted(data, "runs")),
-        ("Hardware", _counted([_pairs(record["hardware"]) for record in records], "runs")),
-        ("Versions", _counted([_pairs(record["versions"]) for record in records], "runs")),
-        ("Code", _counted([f"commit {commit}" for commit in commits], "runs")),
+        ("Data", _counted(data)),
+        ("Hardware", _counted(_pairs(record["hardware"]) for record in records)),
+        ("Versions", _counted(_pairs(record["versions"]) for record in records)),
+        ("Code", _counted(f"commit {commit}" for commit in commits)),
     ]
 
 
@@ -85,12 +85,12 @@ def _section(results: Path, name: str) -> dict[str, Any]:
     return {**section, "notebook": notebook}
 
 
-def _counted(lines: Iterable[str], unit: str) -> list[str]:
-    """Each line once, the commonest first, with its count where there are several."""
+def _counted(lines: Iterable[str]) -> list[str]:
+    """Each line once, the commonest first, with its number of runs where there are several."""
     counts = sorted(Counter(lines).items(), key=lambda item: (-item[1], item[0]))
     if len(counts) == 1:
         return [counts[0][0]]
-    return [f"{line} ({count} {unit})" for line, count in counts]
+    return [f"{line} ({count} run{'s' if count > 1 else ''})" for line, count in counts]
 
 
 def _pairs(values: dict[str, Any]) -> str:

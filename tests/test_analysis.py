@@ -1,0 +1,257 @@
+"""Numbers, tables and figures made of records, held against values worked out by hand."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import write_records
+
+from bop2ndorder.analysis import analyse, comparison, hyperparameters, normalization, schedules
+from bop2ndorder.analysis.exhibits import markdown, spread
+from bop2ndorder.analysis.experiments import exhibits_of, rounded, run_table, summarise
+from bop2ndorder.analysis.names import number, slug, text, with_labels
+from bop2ndorder.analysis.published import published_top1
+from bop2ndorder.analysis.records import Records, load_records
+from bop2ndorder.analysis.statistics import over_seeds, robustness
+from bop2ndorder.config import load_study
+
+EXPERIMENTS = ("normalization", "hyperparameters", "schedules", "cifar10", "imagenet")
+POLYNOMIAL = {"kind": "polynomial", "start": 1e-2, "end": 1e-5, "power": 1.0, "epochs": None}
+EXPONENTIAL = {"kind": "exponential", "start": 1e-4, "rate": 0.1, "every": 100.0}
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study("params.yaml")
+
+
+@pytest.fixture(scope="module")
+def results(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "quick"
+    write_records(study.entries("quick"), folder)
+    return folder
+
+
+@pytest.fixture
+def records(study, results):
+    return lambda name: load_records(study.entries("quick"), results, "quick", name)
+
+
+def made_up(experiment: str, rows: list[dict]) -> Records:
+    """Records without files: rows of `Records.runs`, completed."""
+    common = {
+        "arm": "all", "axis": None, "seed": 0, "data": "digits16", "network": "binarynet",
+        "norm": "batch", "optimizer": "biased", "gamma": 1e-7, "sigma": 1e-3, "threshold": 1e-6,
+        "lr": 0.01, "train_on": "train", "missing": False, "test_top5_percent": np.nan,
+        "train_accuracy_percent": np.nan, "flip_rate": np.nan,
+    }  # fmt: skip
+    runs = [
+        {**common, "run": f"run{i}", "setting": f"setting{i}"} | row for i, row in enumerate(rows)
+    ]
+    return Records(experiment, "quick", pd.DataFrame(runs), pd.DataFrame(), [])
+
+
+def test_over_seeds_by_hand():
+    runs = pd.DataFrame({"arm": ["b", "b", "a", "a"], "x": [90.0, 94.0, 80.0, np.nan]})
+    found = over_seeds(runs, ["arm"], "x")
+    assert found["arm"].tolist() == ["b", "a"]
+    assert found["mean"].tolist() == [92.0, 80.0]
+    assert found["std"].tolist() == pytest.approx([np.sqrt(8.0), np.nan], nan_ok=True)
+    assert found["n"].tolist() == [2, 1]
+    assert found["runs"].tolist() == [2, 2]
+
+
+def test_robustness_by_hand():
+    found = robustness([90.0, 88.0, 87.9, 80.0, np.nan], within=2.0)
+    assert found["settings"] == 4
+    assert (found["best"], found["worst"], found["spread"]) == (90.0, 80.0, 10.0)
+    assert found["median"] == pytest.approx(87.95)
+    assert found["share_within"] == 50.0  # 88.0 lies on the edge and counts
+    assert robustness([np.nan]) == {"settings": 0}
+
+
+def test_effect_of_schedules_by_hand():
+    column = "val_accuracy_percent"
+    records = made_up(
+        "schedules",
+        [
+            {column: 90.0},
+            {column: 92.5, "gamma": EXPONENTIAL},
+            {column: 89.0, "lr": POLYNOMIAL},
+            {column: 91.0, **dict.fromkeys(("gamma", "sigma", "threshold", "lr"), POLYNOMIAL)},
+            {column: 70.0, "optimizer": "corrected"},
+            {column: 75.0, "optimizer": "corrected", "gamma": EXPONENTIAL},
+        ],
+    )
+    found = schedules.effects(records)
+    assert found["target"].tolist() == ["none", "gamma", "lr", "all", "none", "gamma"]
+    assert found["schedule"].tolist()[:4] == ["none", "exponential", "polynomial", "polynomial"]
+    assert found["effect"].tolist() == [0.0, 2.5, -1.0, 1.0, 0.0, 5.0]
+    shown = schedules.accuracy_table(records).shown.set_index(["scheduled", "schedule"])
+    assert shown.loc[("learning rate", "polynomial"), "Bop2ndOrder, biased"] == "89.0 (−1.0)"
+    assert shown.loc[("learning rate", "polynomial"), "Bop2ndOrder, corrected"] == "–"
+
+
+def test_normalization_table_is_norm_by_optimizer():
+    column = "val_accuracy_percent"
+    records = made_up(
+        "normalization",
+        [
+            {column: 90.0, "setting": "a"},
+            {column: 92.0, "setting": "a", "seed": 1},
+            {column: 85.0, "norm": "layer", "optimizer": "corrected"},
+        ],
+    )
+    shown = normalization.accuracy_table(records).shown.set_index("normalization")
+    assert shown.loc["batch normalization", "Bop2ndOrder, biased"] == "91.0 ± 1.4"
+    assert shown.loc["layer normalization", "Bop2ndOrder, corrected"] == "85.0"
+    assert shown.loc["layer normalization", "Bop2ndOrder, biased"] == "–"
+    assert normalization.headline(records)["batch_biased"]["val_top1"] == 91.0
+
+
+def test_final_comparison_puts_the_published_number_beside_ours():
+    column = "test_top1_percent"
+    records = made_up(
+        "cifar10",
+        [
+            {column: 60.0, "optimizer": "bop", "setting": "a", "train_on": "all"},
+            {column: 61.0, "optimizer": "bop", "setting": "a", "seed": 1, "train_on": "all"},
+            {column: 62.0, "optimizer": "latent", "gamma": None, "train_on": "all"},
+        ],
+    )
+    table = comparison.final_table(records)
+    assert table.shown["test accuracy (%)"].tolist() == ["60.50 ± 0.71", "62.00"]
+    assert table.shown["published at full scale (%)"].tolist() == ["91.3", "–"]
+    assert table.shown["gamma"].tolist() == ["1e-7", ""]
+    assert "full scale on CIFAR-10" in table.caption
+    assert comparison.headline(records)["bop"]["test_top1"] == 60.5
+    assert table.numbers["n"].tolist() == [2, 1]
+
+
+def test_published_numbers():
+    assert published_top1("cifar10", "binarynet", "biased") == 91.9
+    assert published_top1("imagenet", "birealnet", "bop") == 56.6
+    assert np.isnan(published_top1("imagenet", "xnornet", "corrected"))
+
+
+def test_only_the_final_comparisons_look_at_the_test_set(records):
+    column = {name: records(name).accuracy for name in EXPERIMENTS}
+    assert {name for name, found in column.items() if found == "test_top1_percent"} == {
+        "cifar10",
+        "imagenet",
+    }
+
+
+def test_centre_is_the_setting_that_all_axes_share(records):
+    found = records("hyperparameters")
+    centre = hyperparameters._centre(found)
+    on_axes = found.runs[found.runs["axis"].notna()]
+    assert on_axes.loc[on_axes["setting"] == centre, "axis"].nunique() == on_axes["axis"].nunique()
+
+
+def test_names():
+    assert [number(x) for x in (1e-7, 2.5e-3, 0.01, 0.5, 50, 0)] == [
+        "1e-7", "2.5e-3", "1e-2", "0.5", "50", "0"
+    ]  # fmt: skip
+    assert text(POLYNOMIAL) == "1e-2 → 1e-5"
+    assert text(EXPONENTIAL) == "1e-4 × 0.1 / 100 ep."
+    assert text(None) == text(float("nan")) == ""
+    assert slug("Bop2ndOrder, Adam's correction") == "bop2ndorder_adams_correction"
+    assert [spread(91.26, 0.44), spread(91.26, np.nan), spread(np.nan, np.nan)] == [
+        "91.3 ± 0.4", "91.3", "–"
+    ]  # fmt: skip
+
+
+def test_labels_tell_settings_apart():
+    runs = made_up(
+        "cifar10",
+        [
+            {"optimizer": "bop", "arm": "tuned", "setting": "a"},
+            {"optimizer": "bop", "arm": "tuned", "setting": "a", "seed": 1},
+            {"optimizer": "bop", "arm": "as_published", "setting": "b"},
+            {"optimizer": "biased", "arm": "grid", "setting": "c"},
+            {"optimizer": "biased", "arm": "grid", "setting": "d"},
+            {"optimizer": "latent", "arm": "latent", "setting": "e"},
+        ],
+    ).runs
+    assert with_labels(runs)["label"].tolist() == [
+        "Bop (tuned)",
+        "Bop (tuned)",
+        "Bop (as published)",
+        "Bop2ndOrder, biased (grid) 1",
+        "Bop2ndOrder, biased (grid) 2",
+        "latent weights",
+    ]
+
+
+def test_markdown_aligns_words_left_and_numbers_right():
+    table = pd.DataFrame({"arm": ["a"], "accuracy": ["91.3 ± 0.4"]})
+    assert markdown(table) == "| arm | accuracy |\n| --- | --: |\n| a | 91.3 ± 0.4 |\n"
+
+
+def test_rounded_keeps_counts_whole_and_drops_what_is_empty():
+    nested = {"a": {"mean": 91.23456, "std": np.nan, "n": np.int64(3)}, "b": {"std": np.nan}}
+    assert rounded(nested) == {"a": {"mean": 91.235, "n": 3}}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_caption_says_scale_data_and_seeds(records, name):
+    for exhibit in exhibits_of(records(name)).values():
+        assert "Scale quick; data digits" in exhibit.caption
+        assert "sha256 " in exhibit.caption
+        assert "per setting" in exhibit.caption
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_without_any_record_there_are_tables_and_no_figures(study, tmp_path, name):
+    analyse(name, study.entries("quick"), tmp_path, "quick")
+    shown = json.loads((tmp_path / name / "exhibits.json").read_text())
+    assert {exhibit["kind"] for exhibit in shown["exhibits"]} == {"table"}
+    assert len(shown["missing"]) == len({e.run.id for e in study.entries("quick", name)})
+    assert not list((tmp_path / name).glob("*.png"))
+
+
+def test_a_missing_run_is_listed_and_left_out_of_the_mean(study, tmp_path):
+    entries = study.entries("quick", "cifar10")
+    first = entries[0].run
+    write_records(entries, tmp_path, skip={first.id})
+    records = load_records(entries, tmp_path, "quick")
+    assert records.missing == [first.id]
+    table = comparison.final(records)
+    assert table.loc[0, "n"] == table.loc[0, "runs"] - 1
+    assert f"1 of {len(entries)} runs missing" in records.basis()
+    runs = run_table(records).shown.set_index("run")["test accuracy (%)"]
+    assert runs[first.id] == "missing"
+    assert (runs == "missing").sum() == 1
+
+
+def test_same_records_give_the_same_bytes_and_old_files_go(study, results):
+    folder = results / "normalization"
+    analyse("normalization", study.entries("quick"), results, "quick")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "an_old_figure.png").touch()
+    analyse("normalization", study.entries("quick"), results, "quick")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {"table.csv", "table.md", "convergence.png", "convergence.svg"} <= set(before)
+    assert max(len(content) for content in before.values()) < 90_000
+
+
+def test_metrics_are_nested_under_safe_names(study, results):
+    summarise(study.entries("quick"), results, "quick")
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert set(metrics) == {*EXPERIMENTS, "study"}
+    flat = pd.json_normalize(metrics, sep="/")
+    assert flat.shape[1] < 100
+    assert all(name.replace("/", "_").replace("_", "").isalnum() for name in flat.columns)
+    assert metrics["study"]["records"] == metrics["study"]["runs"]
+
+
+def test_an_experiment_of_ones_own_is_compared_too(study, results, tmp_path):
+    entries = [replace(e, experiment="my_own") for e in study.entries("quick", "normalization")]
+    records = load_records(entries, results, "quick")
+    assert records.accuracy == "val_accuracy_percent"
+    shown = exhibits_of(records)
+    assert set(shown) == {"accuracy", "table", "convergence", "flip_rates", "runs"}
+    assert "validation accuracy (%)" in shown["table"].shown.columns

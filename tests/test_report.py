@@ -1,0 +1,73 @@
+"""The report page: whole, offline, the same bytes each time."""
+
+import re
+
+import pytest
+from synthetic import write_records
+
+from bop2ndorder.analysis import analyse, write_report
+from bop2ndorder.analysis.report import provenance
+from bop2ndorder.config import load_study
+
+LOADED = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|@import|url\(""")
+RECORD = {
+    "data": {"name": "digits16", "sha256": "ab", "origin": "embedded"},
+    "commit": "0123456789abcdef",
+    "dirty": False,
+    "versions": {"python": "3.11.2"},
+    "hardware": {"processor": "one", "gpu": None},
+    "train_seconds": 90.0,
+}
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study("params.yaml")
+
+
+def test_page_is_self_contained_and_repeatable(study, tmp_path):
+    entries = study.entries("quick", "normalization")
+    missing = entries[-1].run.id
+    write_records(entries, tmp_path, skip={missing})
+    analyse("normalization", entries, tmp_path, "quick")
+    (tmp_path / "normalization" / "notebook.html").touch()
+    write_report(study, "quick", tmp_path)
+    page = (tmp_path / "report.html").read_bytes()
+    write_report(study, "quick", tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == page
+    html = page.decode()
+    assert not LOADED.search(html)
+    assert 'src="data:image/png;base64,' in html
+    assert f"missing: {missing}" in html
+    assert html.count("Not analysed yet") == len(study.experiments("quick")) - 1
+    links = set(re.findall(r'href="([^"#]+)"', html))
+    assert {"normalization/table.csv", "normalization/notebook.html"} <= links
+    assert all((tmp_path / link).exists() for link in links)
+
+
+@pytest.mark.slow
+def test_page_of_the_whole_study(study, tmp_path):
+    entries = study.entries("quick")
+    write_records(entries, tmp_path)
+    for name in study.experiments("quick"):
+        analyse(name, entries, tmp_path, "quick")
+    write_report(study, "quick", tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert len(html) < 1_500_000
+    assert not LOADED.search(html)
+    headings = re.findall(r'<h2 id="(\w+)"', html)
+    assert headings[:2] == ["cifar10", "imagenet"]
+    assert {*study.experiments("quick"), "provenance"} == set(headings)
+
+
+def test_provenance_counts_what_differs():
+    other = {**RECORD, "hardware": {"processor": "two", "gpu": "a card"}, "dirty": True}
+    found = dict(provenance([RECORD, RECORD, other], planned=4))
+    assert found["Runs"] == ["3 of 4 have a record"]
+    assert found["Training time"] == ["4.5 minutes in all"]
+    assert found["Hardware"] == ["processor one (2 runs)", "processor two, gpu a card (1 run)"]
+    assert found["Code"] == [
+        "commit 0123456789ab (2 runs)",
+        "commit 0123456789ab with changes (1 run)",
+    ]
+    assert found["Versions"] == ["python 3.11.2"]
