@@ -1,0 +1,42 @@
+# Two commands do everything: `make` runs the study, `make test` runs the tests.
+# Both set up .venv by themselves; what is set up already is left alone.
+
+PYTHON ?= python3
+READY := .venv/.ready
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: reproduce setup test lint lock clean-stale
+.DEFAULT_GOAL := reproduce
+
+reproduce: $(READY)  ## run the study at the scale of params.yaml and record it in DVC
+	snakemake
+	dvc repro
+	dvc status
+	bop2ndorder plan
+
+setup: $(READY)  ## make .venv with the exact versions of requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	  "Python 3.11 or newer is needed, " + sys.executable + " is " + sys.version.split()[0] + \
+	  ": call make PYTHON=/path/to/python3.11")'
+	@echo "Setting up .venv: some minutes and about 6 GB, mostly PyTorch."
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet -r requirements.lock
+	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+test: $(READY)  ## all tests
+	pytest
+
+lint: $(READY)  ## style of Python and Snakemake files, and Snakemake's own advice
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile
+
+lock: $(READY)  ## write requirements.lock anew from what .venv holds
+	.venv/bin/python -m pip freeze --exclude-editable \
+	  | sed -E '/^(nvidia|cuda|triton)/s/$$/ ; sys_platform == "linux"/' > requirements.lock
+
+clean-stale:  ## delete runs that the study no longer names, put aside by earlier changes
+	rm -rf .stale
