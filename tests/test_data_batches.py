@@ -121,6 +121,14 @@ def test_augmented_images_are_crops_of_their_own_padded_image(data):
     assert len(found) > 20  # of 50 possible: images of a batch are not cropped alike
 
 
+def test_crops_follow_the_image_and_not_the_size_of_the_batches(data):
+    small, large = (
+        torch.cat([images for images, _ in data.batches("train", size, seed=7, augment=AUGMENT)])
+        for size in (8, 16)
+    )
+    assert torch.equal(small, large)
+
+
 def test_the_stored_images_are_not_written_to(data):
     before = (data.path / "train_images.npy").read_bytes()
     for images, _ in data.batches("train", 8, seed=7, augment=AUGMENT):

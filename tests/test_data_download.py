@@ -1,5 +1,6 @@
 """Downloads, by torchvision itself, from a server of this process."""
 
+import gzip
 import hashlib
 import io
 import pickle
@@ -47,12 +48,15 @@ def cifar10_files():
 
 @pytest.fixture
 def server():
-    """Serves `contents[path]`, of which no more than `cut` bytes; counts the requests."""
+    """Serves `contents[path]`, no more than `cut` bytes of it, or garbage; counts the requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             server.requests += 1
             content = server.contents[self.path]
+            if server.garbage:
+                self.wfile.write(b"garbage\r\n\r\n")
+                return
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -62,7 +66,7 @@ def server():
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.contents, server.cut, server.requests = {}, None, 0
+    server.contents, server.cut, server.garbage, server.requests = {}, None, False, 0
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever)
     thread.start()
@@ -151,11 +155,18 @@ def test_an_interrupted_download_is_found_leaves_nothing_and_can_be_repeated(
     assert run(tmp_path, source).count("test") == 4
 
 
-def test_an_unpacking_that_stops_midway_leaves_nothing(tmp_path, imagenette, monkeypatch):
-    content = imagenette.contents["/imagenette2-160.tgz"][:-900]  # unpacks in part
-    imagenette.contents["/imagenette2-160.tgz"] = content
+def test_a_server_that_answers_garbage_is_a_failed_download(tmp_path, cifar10):
+    cifar10.garbage = True
+    with pytest.raises(RuntimeError, match="cifar10 could not be downloaded"):
+        run(tmp_path, "cifar10")
+
+
+@pytest.mark.parametrize("spoil", [lambda content: content[:-900], lambda _: gzip.compress(b"?")])
+def test_an_unpacking_that_fails_leaves_nothing(tmp_path, imagenette, monkeypatch, spoil):
     from torchvision.datasets import Imagenette
 
+    content = spoil(imagenette.contents["/imagenette2-160.tgz"])
+    imagenette.contents["/imagenette2-160.tgz"] = content
     entry = (f"{imagenette.url}/imagenette2-160.tgz", md5(content))
     monkeypatch.setattr(Imagenette, "_ARCHIVES", {"160px": entry})
     with pytest.raises(RuntimeError, match="imagenette could not be downloaded"):

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -111,6 +113,13 @@ def test_extensions_in_any_case(tmp_path, extension):
     assert open_data(prepared(tmp_path, folder=folder)).count("all") == 12
 
 
+def test_classes_are_sorted_whatever_the_order_on_the_disk(tmp_path):
+    names = ("eel", "cat", "bee", "ant", "dog", "Fox", "10", "9")
+    folder = write_folder(tmp_path / "images", train=2, test=1, classes=names)
+    data = open_data(prepared(tmp_path, folder=folder, validation=0))
+    assert data.classes == ["10", "9", "Fox", "ant", "bee", "cat", "dog", "eel"]
+
+
 def test_other_files_are_passed_over(tmp_path):
     folder = write_folder(tmp_path / "images")
     for name in ("notes.txt", ".DS_Store", "._000.png"):
@@ -200,6 +209,22 @@ def test_unreadable_images_are_named_and_leave_nothing(tmp_path, spoil, extensio
     with pytest.raises(ValueError, match=f"{re.escape(str(bad))} cannot be read as an image"):
         prepared(tmp_path, "out", folder)
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_broken_chunks_and_decompression_bombs_are_named(tmp_path):
+    path = tmp_path / "image.png"
+    noise(0, 9, 9).save(path)
+    sound = path.read_bytes()
+    pixels = sound.index(b"IDAT") - 4  # a chunk starts with its length; cut it short by 20 bytes
+    (length,) = struct.unpack_from(">I", sound, pixels)
+    huge = b"IHDR" + struct.pack(">II", 60_000, 60_000) + sound[24:29]
+    for spoiled in (
+        sound[:pixels] + struct.pack(">I", length - 20) + sound[pixels + 4 :],
+        sound[:12] + huge + struct.pack(">I", zlib.crc32(huge)) + sound[33:],
+    ):
+        path.write_bytes(spoiled)
+        with pytest.raises(ValueError, match="image.png cannot be read as an image"):
+            read_rgb(path)
 
 
 @pytest.mark.parametrize("extension", [".png", ".jpg"])

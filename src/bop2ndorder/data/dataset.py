@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .augment import normalise
 from ..store import damaged_file, read_json
+from .augment import normalise
 
 SPLITS = ("train", "validation", "all", "test")
 

@@ -1,6 +1,5 @@
 """Images decoded to uint8 RGB with Pillow."""
 
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,14 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 # What Pillow raises for files that are truncated or no images at all.
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def read_rgb(path: Path) -> Image.Image:

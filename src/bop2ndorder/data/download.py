@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .folder import Parts, list_folder
 from ..store import whole_folder
+from .folder import Parts, list_folder
 
 # What torchvision raises without internet, when a transfer ends early or a checksum differs.
 FAILURES = (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError)

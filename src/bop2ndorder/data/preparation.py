@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..store import file_sha256, whole_folder, write_done, write_json
 from .decode import decode_into
 from .digits import load_digits
 from .download import download_cifar10, download_imagenette
 from .folder import list_folder
 from .splits import limited, stratified
-from ..store import file_sha256, whole_folder, write_done, write_json
 
 SOURCES = ("digits", "cifar10", "imagenette", "imagenet")
 
