@@ -13,7 +13,7 @@ NORMS = {"batch": "batch normalization", "layer": "layer normalization"}
 
 
 def exhibits(records: Records) -> Exhibits:
-    return by_name(accuracy_table(records), convergence(records))
+    return by_name(convergence(records), accuracy_table(records))
 
 
 def headline(records: Records) -> dict:

@@ -54,7 +54,7 @@ def accuracy_table(records: Records) -> Table:
             + (
                 ""
                 if row.schedule == "none" or pd.isna(row.effect)
-                else f" ({row.effect:+.1f})".replace("-", "−")
+                else f" ({round(row.effect, 1) + 0.0:+.1f})".replace("-", "−")
             )
             for row in table.itertuples()
         ],

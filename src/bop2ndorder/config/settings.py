@@ -12,6 +12,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 # Images that each published data set holds for training; a local folder may hold another number.
 TRAIN_IMAGES = {"digits": 1437, "cifar10": 50_000, "imagenette": 9_469, "imagenet": 1_281_167}
+CLASSES = {"digits": 10, "cifar10": 10, "imagenette": 10, "imagenet": 1000}
 SMALLEST_IMAGE = {"binarynet": 16, "xnornet": 64, "birealnet": 64}
 
 
@@ -136,10 +137,15 @@ class Data(Strict):
         """What decides the prepared files; augmentation happens later, batch by batch."""
         return self.model_dump(exclude={"augment"})
 
-    def train_images(self) -> int:
-        """Images of the training set as published, validation included."""
-        known = TRAIN_IMAGES[self.source]
-        return known if self.limit is None else min(known, self.limit)
+    def classes(self) -> int:
+        """Classes of the data set as published."""
+        return CLASSES[self.source]
+
+    def images(self, train_on: str) -> int:
+        """Training images of an epoch on "train" or "all", if the data set is the published one."""
+        limit = TRAIN_IMAGES[self.source] if self.limit is None else self.limit
+        train = min(TRAIN_IMAGES[self.source] - self.validation, limit)
+        return train + (min(self.validation, limit) if train_on == "all" else 0)
 
 
 class Settings(Strict):
@@ -181,11 +187,15 @@ def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
                 f"{SMALLEST_IMAGE[network]}"
             ),
         )
-    images = data.train_images()
-    if settings.get("train_on") == "train":
-        images -= data.validation
+    images = data.images(settings.get("train_on", "train"))
+    if images < 1:
+        yield (
+            ("data",),
+            f"{name!r} keeps {data.validation} of {TRAIN_IMAGES[data.source]} images "
+            "for validation; none are left to train on",
+        )
     batch = settings.get("batch_size")
-    if isinstance(batch, int) and batch > images:
+    if isinstance(batch, int) and images < batch:
         yield ("batch_size",), f"found {batch}; must be at most {images}, the images of {name!r}"
     if isinstance(data.augment, ResizedCrop) != (data.source == "imagenet") and data.augment:
         yield (

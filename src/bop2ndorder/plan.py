@@ -1,0 +1,112 @@
+"""What a scale of the study has done and has left to do, and how long that may take."""
+
+from collections import Counter
+from statistics import median
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from .config import Run
+from .evaluate import TIMES, read_history
+from .networks import build
+from .store import DONE
+from .train import network_settings
+from .workflow import Workflow
+
+# Where no record tells the speed, estimates assume sustained float32 operations per second: of a
+# data-centre GPU about half of an A100's peak of 19.5e12, and of one CPU core.
+GPU_RATE = 1.0e13
+CPU_RATE = 3.0e10
+# A step costs about three forward passes: one forward, two products in the backward pass.
+PASSES = 3
+
+
+def describe(workflow: Workflow, every: bool = False) -> str:
+    """The plan as text: runs done and left for each experiment, and an estimate of the time.
+
+    Args:
+        workflow: the study's scale.
+        every: a line for each run, too.
+    """
+    states = {run: state(workflow, run) for run in workflow.runs}
+    known, guesses = recorded_speeds(workflow), {}
+    seconds = {}
+    for name, run in workflow.runs.items():
+        if kind(run) not in known and kind(run) not in guesses:
+            guesses[kind(run)] = guessed_speed(run, _rate(workflow))
+        settings = run.settings
+        images = settings.data.images(settings.train_on) * settings.epochs
+        seconds[name] = images / (known | guesses)[kind(run)]
+    lines = [f"{states[r]:8}  {_duration(seconds[r]):>8}  {r}" for r in states if every]
+    for experiment in workflow.experiments:
+        runs = {entry.run.id for entry in workflow.study.entries(workflow.scale, experiment)}
+        trained = sum(states[run] == "trained" for run in runs)
+        lines.append(f"{experiment}: {trained} of {len(runs)} runs trained")
+    counts = Counter(states.values())
+    numbers = ", ".join(f"{counts[name]} {name}" for name in ("trained", "recorded", "to train"))
+    left = sum(seconds[run] for run in states if states[run] != "trained")
+    lines += [
+        f"scale {workflow.scale}: {len(states)} runs, those shared counted once: {numbers}",
+        f"left to train: {_duration(left)} (all runs: {_duration(sum(seconds.values()))}), one run "
+        f"at a time; {_basis(workflow, guesses)}",
+    ]
+    return "\n".join(lines)
+
+
+def state(workflow: Workflow, run: str) -> str:
+    """trained: its files are here; recorded: only its record is; to train: neither is."""
+    if (workflow.run(run) / DONE).exists() and not workflow.damaged(run):
+        return "trained"
+    return "recorded" if (workflow.record(run) / "metrics.json").exists() else "to train"
+
+
+def kind(run: Run) -> tuple:
+    """Runs of one kind train at about the same speed."""
+    return run.settings.network, run.data, run.settings.threads
+
+
+def recorded_speeds(workflow: Workflow) -> dict[tuple, float]:
+    """Kind of run -> median images per second in the scale's records."""
+    speeds: dict[tuple, list[float]] = {}
+    for name, run in workflow.runs.items():
+        history = workflow.record(name) / "history.csv"
+        if history.exists():
+            rows = read_history(history.read_text(encoding="utf-8"))
+            speeds.setdefault(kind(run), []).extend(row[TIMES] for row in rows)
+    return {found: median(values) for found, values in speeds.items()}
+
+
+def guessed_speed(run: Run, rate: float) -> float:
+    """Training images per second on hardware that sustains `rate` operations per second."""
+    return rate / (PASSES * operations_per_image(run))
+
+
+def operations_per_image(run: Run) -> int:
+    """Floating point operations of the forward pass, two for each multiply-accumulate."""
+    settings, size = run.settings, run.settings.data.image_size
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network = build(
+            num_classes=settings.data.classes(),
+            image_size=size,
+            **network_settings(settings.model_dump()),
+        )
+        network.eval()(torch.empty(1, 3, size, size))
+    return counter.get_total_flops()
+
+
+def _rate(workflow: Workflow) -> float:
+    return GPU_RATE if workflow.scale == "paper" or torch.cuda.is_available() else CPU_RATE
+
+
+def _basis(workflow: Workflow, guesses: dict) -> str:
+    if not guesses:
+        return "by the speed in the records"
+    where = "GPU" if _rate(workflow) == GPU_RATE else "CPU core"
+    return f"assuming {_rate(workflow):.0e} sustained float32 operations per second of a {where}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
