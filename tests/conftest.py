@@ -1,6 +1,12 @@
 """The `deviation` fixture, and the summary of what it measured at the end of the run."""
 
+import os
+
 import pytest
+
+# Before torch is imported: small tensors gain nothing from threads, and on a busy machine two
+# threads that wait for each other take ten times as long as one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

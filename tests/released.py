@@ -47,8 +47,6 @@ def network(name: str, dtype: torch.dtype) -> tuple[nn.Module, list[nn.Parameter
             if norm.weight is not None:
                 norm.weight.copy_(torch.from_numpy(random.uniform(0.5, 1.5, len(norm.weight))))
             norm.bias.copy_(torch.from_numpy(random.uniform(-0.5, 0.5, len(norm.bias))))
-    if getattr(getattr(net, "classifier", None), "bias", None) is not None:
-        nn.init.zeros_(net.classifier.bias)
     return net, kernels
 
 
@@ -94,9 +92,9 @@ def nchw(images: np.ndarray) -> torch.Tensor:
 
 
 def use_biased_moving_variance(net: nn.Module) -> None:
-    """Let batch norm update its moving variance as Keras does in float64: without Bessel's n / (n-1).
+    """Let batch norm update its moving variance as Keras does in float64: without n / (n - 1).
 
-    Only the statistics are rewritten, after torch has used them; nothing else of the network changes.
+    Only the statistics are rewritten, after torch has updated them; nothing else changes.
     """
 
     def remember(norm, args):
@@ -116,7 +114,7 @@ def use_biased_moving_variance(net: nn.Module) -> None:
 
 @functools.cache
 def trajectory_data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images (60, 32, C, H, W), labels (60, 32) and evaluation images of training_trajectory.npz."""
+    """Images (60, 32, C, H, W), labels (60, 32), evaluation images of training_trajectory.npz."""
     random = np.random.RandomState(3777)
     x = random.uniform(-1, 1, (60, 32, 32, 32, 3)).astype(np.float32)
     y = random.randint(0, 10, (60, 32))
