@@ -32,12 +32,10 @@ def explain(error: dict[str, Any], root: type[BaseModel]) -> str:
         error: an item of `ValidationError.errors()`.
         root: the model that was validated, for the keys that it allows.
     """
-    kind, found, place = error["type"], error["input"], error["loc"]
+    kind, found = error["type"], error["input"]
     if kind == "extra_forbidden":
-        owner = MODELS.get(str(place[-2]), root) if len(place) > 1 else root
-        allowed = [name for name in owner.model_fields if name != "data_name"]
-        close = difflib.get_close_matches(str(place[-1]), allowed, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        allowed, close = _allowed(error, root), _meant(error, root)
+        hint = f"; did you mean {close}?" if close else ""
         return f"unknown key (its value is {found!r}); allowed: {', '.join(allowed)}{hint}"
     if kind == "missing":
         return "is missing"
@@ -68,10 +66,34 @@ def _number_hint(found: Any, kind: str) -> str:
     return f": write {written}, with a point and without quotes (YAML takes {found} for text)"
 
 
+def _allowed(error: dict[str, Any], root: type[BaseModel]) -> list[str]:
+    """Keys that the mapping with an unknown key may have."""
+    place = error["loc"]
+    owner = MODELS.get(str(place[-2]), root) if len(place) > 1 else root
+    return [name for name in owner.model_fields if name != "data_name"]
+
+
+def _meant(error: dict[str, Any], root: type[BaseModel]) -> str | None:
+    """The key that an unknown one looks like."""
+    close = difflib.get_close_matches(str(error["loc"][-1]), _allowed(error, root), n=1)
+    return close[0] if close else None
+
+
 def explain_all(error: ValidationError, root: type[BaseModel]) -> list[tuple[Path, str]]:
-    """Place and sentence of every mistake that pydantic found."""
+    """Place and sentence of every mistake that pydantic found.
+
+    A key that is missing because it is misspelt is one mistake.
+    """
     mistakes = []
-    for item in error.errors():
+    items = error.errors()
+    misspelt = {
+        (*item["loc"][:-1], _meant(item, root))
+        for item in items
+        if item["type"] == "extra_forbidden"
+    }
+    for item in items:
+        if item["type"] == "missing" and item["loc"] in misspelt:
+            continue
         place = plain_place(item["loc"])
         if item["type"].startswith("union_tag"):
             place = (*place, "name")

@@ -117,8 +117,8 @@ class _Checker:
                 # Axes share their common point with each other and with the grid; no others may.
                 mark = digest([point.axis, merged])
                 if mark in seen:
-                    self.report((*place, "arms", point.arm), "lists runs that another arm of this "
-                                "experiment lists; a run may stand once in it", scale)  # fmt: skip
+                    text = "lists a run twice: another arm of this experiment has the same settings"
+                    self.report((*place, "arms", point.arm), text, scale)
                     continue
                 seen.add(mark)
                 settings = self.settings(merged, point, plan["data"], scale)
@@ -166,5 +166,7 @@ class _Checker:
 def _origin(point: Point, place: Path) -> Path:
     """The key in the file from which the value at `place` of the merged layers comes."""
     source, layer = max(reversed(point.layers), key=lambda item: depth(item[1], place))
+    if depth(layer, place) == 0:  # it stands nowhere: the defaults are the place for it
+        return ("defaults", *place)
     value_itself = source[-1] == "seeds" or source[-2:-1] in (("grid",), ("axes",))
     return source if value_itself else (*source, *place)

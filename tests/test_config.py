@@ -1,0 +1,206 @@
+"""params.yaml: what is refused and how, and what the study expands to."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bop2ndorder.config import SCALES, ParamsError, load_study
+from bop2ndorder.config.overlay import nested, overlay
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study(PARAMS)
+
+
+def changed(tmp_path, *changes):
+    """params.yaml with the first occurrence of each text replaced."""
+    text = PARAMS.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def mistakes(path):
+    with pytest.raises(ParamsError) as caught:
+        load_study(path)
+    return caught.value.lines
+
+
+TEN_MISTAKES = [
+    ("  train_on: train  ", "  trian_on: train  ", r"defaults\.trian_on: unknown key.*train_on\?"),
+    (
+        "gamma: 1.0e-7, sigma: 1.0e-3, threshold: 1.0e-6}   # [P 5.1.1]",
+        "gamma: 0, sigma: 1e-3, threshold: -1.0e-6}",
+        r"experiments\.normalization\.set\.optimizer\.gamma: found 0; must be greater than 0$",
+    ),
+    (None, None, r"optimizer\.threshold: found -1e-06; must be greater than or equal to 0$"),
+    (None, None, r"optimizer\.sigma: found '1e-3'; .*write 0\.001"),
+    (
+        "{name: birealnet, width: 1.0}",
+        "{name: alexnet}",
+        r"network\.name: found 'alexnet'; must be",
+    ),
+    ("network.norm: [batch, layer]", "network.norm: []", r"grid\.network\.norm: found \[\]; must"),
+    (
+        "set: {epochs: 14}",
+        "set: {batch_size: 5000}",
+        r"batch_size: found 5000; must be at most 1257",
+    ),
+    (
+        "scale: quick ",
+        "scale: quik ",
+        r"^scale: found 'quik'; must be 'quick', 'small' or 'paper'$",
+    ),
+    (
+        "  threads: 8 ",
+        "  threads: [8] ",
+        r"^defaults\.threads: found \[8\]; must be a valid integer",
+    ),
+    ("seeds: [0, 1]\n", "seeds: [0, 0]\n", r"quick\.experiments\.cifar10\.seeds: lists 0 twice"),
+]
+
+
+def test_ten_mistakes_give_ten_sentences(tmp_path):
+    path = changed(tmp_path, *((old, new) for old, new, _ in TEN_MISTAKES if old))
+    lines = mistakes(path)
+    assert len(lines) == 10
+    for _, _, pattern in TEN_MISTAKES:
+        assert sum(bool(re.search(pattern, line)) for line in lines) == 1, (pattern, lines)
+
+
+def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
+    path = changed(
+        tmp_path, ("epochs: 150 ", "epochs: 0 "), ("set: {epochs: 4}", "set: {epochs: x}")
+    )
+    assert mistakes(path) == [
+        "scales.small.experiments.normalization.set.epochs: found 'x'; must be a valid integer",
+        "experiments.normalization.set.epochs: found 0; must be greater than or equal to 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("data: digits16\n", "data: digits\n", "one of the data sets that the file declares"),
+        ("image_size: 64, validation: 180", "image_size: 32, validation: 180", "at least 64"),
+        ("bias_correction: [none,", "bias_corection: [none,", "did you mean bias_correction?"),
+        ("gamma: {every: 4}", "gamma: {evry: 4}", "did you mean every?"),
+        (
+            "augment: {pad: 4, flip: true}",
+            "augment: {pad: four, flip: true}",
+            "data.cifar10.augment",
+        ),
+        ("      biased: {set:", "      bop: {set:", "duplicate key"),
+        ("optimizer: {bias_correction: adam}", "optimizer: {bias_correction: constant}", "twice"),
+        ("scale: quick ", "scale: [quick", "params.yaml"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, old, new, expected):
+    with pytest.raises(ParamsError, match=re.escape(expected)):
+        load_study(changed(tmp_path, (old, new)))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "scale: quick", "a: b: c", "scale: !!python/name:os x"])
+def test_not_a_study(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError, match="params.yaml is not valid"):
+        load_study(path)
+
+
+def test_a_missing_file_is_a_sentence(tmp_path):
+    with pytest.raises(ParamsError, match="cannot be read"):
+        load_study(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("written", ["1.0e-7", "1e-07", "0.0000001"])
+def test_numbers_as_people_and_dvc_write_them(tmp_path, written):
+    old = "gamma: 1.0e-7, sigma: 1.0e-3, threshold: 1.0e-6}   # [P 5.1.1]"
+    path = changed(tmp_path, (old, old.replace("1.0e-7", written)))
+    run = load_study(path).entries("paper", "normalization")[0].run
+    assert run.settings.optimizer.gamma == 1e-7
+
+
+def test_the_five_experiments_exist_at_every_scale(study):
+    five = ["normalization", "hyperparameters", "schedules", "cifar10", "imagenet"]
+    for scale in SCALES:
+        assert study.experiments(scale) == five
+        structure = {(e.experiment, e.arm, e.axis) for e in study.entries(scale)}
+        assert structure == {(e.experiment, e.arm, e.axis) for e in study.entries("paper")}
+
+
+def test_quick_is_quick(study):
+    assert 50 <= len(study.runs("quick")) <= 70
+    assert {run.settings.data.source for run in study.runs("quick").values()} == {"digits"}
+    seeds = Counter(entry.arm for entry in study.entries("quick", "cifar10"))
+    assert min(seeds.values()) >= 2 and "latent" in seeds
+
+
+def test_published_settings_of_the_paper_scale(study):
+    """Against the numbers in the paper, sections 5.1.1, 5.1.4, 5.2, 5.3."""
+    first = study.entries("paper", "normalization")[0].run.settings
+    assert (first.optimizer.threshold, first.optimizer.gamma, first.optimizer.sigma) == (
+        1e-6, 1e-7, 1e-3,
+    )  # fmt: skip
+    assert (first.lr, first.batch_size, first.epochs) == (0.01, 100, 150)
+    assert (first.network.width, first.network.dense) == (128, 1024)
+    final = {e.arm: e.run.settings for e in study.entries("paper", "cifar10")}
+    biased = final["biased"].optimizer
+    assert (biased.gamma.start, biased.gamma.end) == (1e-2, 1e-5)
+    assert (biased.sigma.start, biased.sigma.end) == (1e-7, 1e-2)
+    assert (biased.threshold.start, biased.threshold.end) == (1e-5, 1e-8)
+    assert (final["biased"].lr.start, final["biased"].lr.end) == (0.01, 0.001)
+    assert {(s.batch_size, s.epochs) for arm, s in final.items() if arm != "latent"} == {(50, 500)}
+    bop = final["bop"].optimizer
+    assert (bop.gamma.start, bop.gamma.rate, bop.gamma.every) == (1e-4, 0.1, 100)
+    assert (final["latent"].lr, final["latent"].batch_size, final["latent"].epochs) == (
+        0.005, 256, 100,
+    )  # fmt: skip
+    imagenet = {e.arm: e.run.settings for e in study.entries("paper", "imagenet")}
+    assert {arm: s.epochs for arm, s in imagenet.items()} == {
+        "xnornet_bop": 100, "xnornet_biased": 100, "birealnet_bop": 300, "birealnet_biased": 150,
+    }  # fmt: skip
+    assert {s.batch_size for s in imagenet.values()} == {1024}
+
+
+def test_axes_share_their_middle_and_the_grid(study):
+    entries = study.entries("paper", "hyperparameters")
+    axes = [e for e in entries if e.axis]
+    middle = [e.run.id for e in axes if e.run.settings.optimizer.gamma == 1e-7
+              and e.run.settings.optimizer.sigma == 1e-3
+              and e.run.settings.optimizer.threshold == 1e-6]  # fmt: skip
+    assert len(middle) == 3 and len(set(middle)) == 1
+    # 25 of the grid of each optimizer, and 4 more values of sigma.
+    assert len({e.run.id for e in entries}) == 25 + 25 + 4
+
+
+def test_ids_are_short_safe_names_that_settings_decide(study, tmp_path):
+    for scale in SCALES:
+        for name in study.runs(scale):
+            assert re.fullmatch(r"[a-z0-9][a-z0-9.-]{10,120}", name)
+    path = changed(tmp_path, ("set: {epochs: 14}", "set: {epochs: 15}"))
+    before, after = set(study.runs("quick")), set(load_study(path).runs("quick"))
+    schedules = {e.run.id for e in study.entries("quick", "schedules")}
+    assert before - after == schedules and len(after) == len(before)
+    local = changed(tmp_path, ("local: {}", "local: {cifar10: somewhere}"))
+    assert set(load_study(local).runs("quick")) == before
+
+
+def test_overlay_replaces_whole_what_names_itself():
+    base = {"optimizer": {"name": "bop2ndorder", "gamma": 1, "sigma": {"kind": "x", "start": 2}}}
+    assert overlay(base, nested("optimizer.gamma", 3))["optimizer"] == {
+        "name": "bop2ndorder", "gamma": 3, "sigma": {"kind": "x", "start": 2},
+    }  # fmt: skip
+    assert overlay(base, {"optimizer": {"name": "bop"}}) == {"optimizer": {"name": "bop"}}
+    assert overlay(base, nested("optimizer.sigma.start", 5))["optimizer"]["sigma"] == {
+        "kind": "x", "start": 5,
+    }  # fmt: skip
+    assert base["optimizer"]["gamma"] == 1
