@@ -117,6 +117,7 @@ rule analyse:
     output:
         KEY / "analysis-{experiment}",
         EXPERIMENT / "exhibits.json",
+        EXPERIMENT / "table.csv",
     shell:
         "{CALL} analyse {wildcards.experiment}"
 
@@ -129,8 +130,10 @@ rule notebook:
         KEY / "notebook-{experiment}",
         EXPERIMENT / "notebook.ipynb",
         EXPERIMENT / "notebook.html",
+    log:
+        f"logs/{WORK.scale}/notebook/{{experiment}}.log",
     shell:
-        "{CALL} notebook {wildcards.experiment}"
+        "{CALL} notebook {wildcards.experiment} 2> {log:q}"
 
 
 rule metrics:

@@ -133,7 +133,7 @@ def notebook(load: Load, experiment: str) -> None:
     _one(workflow.experiments, experiment, "experiment")
     from .analysis import run_notebook
 
-    parameters = {"experiment": experiment, "scale": workflow.scale}
+    parameters = {"scale": workflow.scale, "results": workflow.results.as_posix()}
     output = workflow.results / experiment / "notebook.ipynb"
     run_notebook(workflow.notebook(experiment), output, parameters)
     workflow.mark(f"notebook-{experiment}")
