@@ -17,7 +17,9 @@ from bop2ndorder.workflow import RUN_FILES, Workflow
 min_version("9.27")
 
 if unknown := set(config) - {"scale"}:
-    sys.exit(f"--config takes scale only, found {', '.join(unknown)}: change params.yaml instead")
+    sys.exit(
+        f"--config takes scale only, found {', '.join(unknown)}: change params.yaml instead"
+    )
 try:
     STUDY = load_study("params.yaml", **config)
 except ParamsError as error:
@@ -105,7 +107,12 @@ rule evaluate:
         lambda w: WORK.unrecorded(w.run),
     output:
         # `update`: a record that says the same is left as it is.
-        update([RECORD / name for name in ("metrics.json", "history.csv", "provenance.json")]),
+        update(
+            [
+                RECORD / name
+                for name in ("metrics.json", "history.csv", "provenance.json")
+            ]
+        ),
     shell:
         "{CALL} evaluate {wildcards.run} > /dev/null"
 
