@@ -52,7 +52,7 @@ TEN_MISTAKES = [
     (
         "set: {epochs: 14}",
         "set: {batch_size: 5000}",
-        r"batch_size: found 5000; must be at most 1257",
+        r"batch_size: found 5000; must be at most 1258",
     ),
     (
         "scale: quick ",

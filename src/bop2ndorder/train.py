@@ -55,6 +55,8 @@ def train(
     """
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True)
+    # It would also fill every new tensor, to show reads of unset memory: a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.manual_seed(settings["seed"])
     state = TrainingState(settings, data, device)
     history = state.resume(checkpoint) if checkpoint.exists() else []

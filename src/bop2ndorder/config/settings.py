@@ -11,7 +11,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 
 # Images that each published data set holds for training; a local folder may hold another number.
-TRAIN_IMAGES = {"digits": 1437, "cifar10": 50_000, "imagenette": 9_469, "imagenet": 1_281_167}
+TRAIN_IMAGES = {"digits": 1438, "cifar10": 50_000, "imagenette": 9_469, "imagenet": 1_281_167}
 CLASSES = {"digits": 10, "cifar10": 10, "imagenette": 10, "imagenet": 1000}
 SMALLEST_IMAGE = {"binarynet": 16, "xnornet": 64, "birealnet": 64}
 
