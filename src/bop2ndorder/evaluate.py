@@ -103,8 +103,10 @@ def same_history(one: list[dict], other: list[dict]) -> bool:
 
 
 def _same(record: Path, metrics: dict[str, Any], history: list[dict]) -> bool:
+    if not all((record / name).exists() for name in RECORD):
+        return False
     try:
         recorded = read_history((record / "history.csv").read_text(encoding="utf-8"))
         return read_json(record / "metrics.json") == metrics and same_history(recorded, history)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -4,6 +4,7 @@ import csv
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def train(
         the trained network.
 
     Raises:
-        FloatingPointError: the training loss is no longer a finite number.
+        FloatingPointError: a loss is no longer a finite number.
+        ValueError: the checkpoint is damaged, or the batch is larger than the data.
+        OSError: the checkpoint cannot be written.
     """
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True)
@@ -67,7 +70,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     write_history(history, folder / "history.csv")
     save_weights(state.network, folder / "weights.safetensors")
-    save_file(predict(state.network, data, "test", device), folder / "predictions.safetensors")
+    save_file(state.predict("test"), folder / "predictions.safetensors")
     checkpoint.unlink(missing_ok=True)
     return state.network
 
@@ -78,6 +81,7 @@ class TrainingState:
     def __init__(self, settings: dict[str, Any], data: Data, device: str):
         self.settings, self.data, self.device = settings, data, device
         self.split = settings["train_on"]
+        self.workers = settings["threads"] if data.source == "imagenet" else 0
         self.steps = data.count(self.split) // settings["batch_size"]
         if self.steps == 0:
             raise ValueError(
@@ -111,7 +115,7 @@ class TrainingState:
             device=self.device,
             seed=_epoch_seed(self.settings["seed"], epoch),
             augment=self.settings["data"]["augment"],
-            workers=self.settings["threads"] if self.data.source == "imagenet" else 0,
+            workers=self.workers,
         )
         for images, labels in batches:
             loss, hits = self.step(images, labels, step)
@@ -121,11 +125,7 @@ class TrainingState:
         count = self.steps * self.settings["batch_size"]
         loss = loss_sum.item() / self.steps
         seconds = time.perf_counter() - started
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the training loss is {loss} in epoch {epoch + 1}: the run has diverged; lower "
-                "lr or gamma in params.yaml"
-            )
+        _check_finite(loss, f"training loss of epoch {epoch + 1}")
         row = {
             "epoch": epoch + 1,
             "step": step,
@@ -183,9 +183,18 @@ class TrainingState:
         """Loss and accuracy on the validation split; nothing where it is trained on."""
         if self.split == "all":
             return {"val_loss": None, "val_accuracy": None}
-        found = predict(self.network, self.data, "validation", self.device)
-        hits = (found["top"][:, 0] == found["labels"]).float().mean()
-        return {"val_loss": found["loss"].mean().item(), "val_accuracy": hits.item()}
+        found = self.predict("validation")
+        hits = (found["top"][:, 0] == found["labels"]).sum().item()
+        return {
+            "val_loss": found["loss"].mean().item(),
+            "val_accuracy": hits / len(found["labels"]),
+        }
+
+    def predict(self, split: str) -> dict[str, Tensor]:
+        """What the network says of a split (see `predict` below)."""
+        found = predict(self.network, self.data, split, self.device, self.workers)
+        _check_finite(found["loss"].mean().item(), f"loss on the {split} images")
+        return found
 
     def save(self, path: Path, history: list[dict[str, Any]]) -> None:
         """Write a checkpoint; a process killed in between leaves the last one whole."""
@@ -198,15 +207,27 @@ class TrainingState:
             "latent_flips": self.latent_flips,
         }
         partial = path.with_name(path.name + ".partial")
-        torch.save(state, partial)
+        try:
+            torch.save(state, partial)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            raise OSError(
+                f"the checkpoint {path} cannot be written, is the disk full? ({error})"
+            ) from error
         os.replace(partial, path)
 
     def resume(self, path: Path) -> list[dict[str, Any]]:
         """Take up a checkpoint; the history up to it."""
         try:
+            # torch does not look at the checksums that it writes.
+            with zipfile.ZipFile(path) as archive:
+                if name := archive.testzip():
+                    raise ValueError(f"its part {name} is not what was written")
             state = torch.load(path, map_location=self.device, weights_only=True)
         except Exception as error:
-            raise ValueError(f"the checkpoint {path} is damaged ({error}): remove it") from error
+            raise ValueError(
+                f"the checkpoint {path} is damaged ({error}): remove it to train from the start"
+            ) from error
         self.network.load_state_dict(state["network"])
         self.adam.load_state_dict(state["adam"])
         if self.flipper is not None:
@@ -254,8 +275,15 @@ def make_schedule(value: float | dict[str, Any], steps: int, epochs: int) -> Sch
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, data: Data, split: str, device: str) -> dict[str, Tensor]:
+def predict(
+    network: nn.Module, data: Data, split: str, device: str, workers: int = 0
+) -> dict[str, Tensor]:
     """What a network says of every image of a split, in the split's order.
+
+    Args:
+        network: is put into evaluation mode.
+        data, split, workers: whose images, and how many processes decode them (ImageNet only).
+        device: where the network is.
 
     Returns:
         top: int16 (N, k), the k = min(5, classes) likeliest classes, the likeliest first;
@@ -263,7 +291,7 @@ def predict(network: nn.Module, data: Data, split: str, device: str) -> dict[str
     """
     network.eval()
     parts: dict[str, list[Tensor]] = {"top": [], "loss": [], "labels": []}
-    for images, labels in data.batches(split, EVALUATION_BATCH, device=device):
+    for images, labels in data.batches(split, EVALUATION_BATCH, device=device, workers=workers):
         logits = network(images)
         parts["top"].append(logits.topk(min(TOP, data.num_classes)).indices.to(torch.int16))
         parts["loss"].append(F.cross_entropy(logits, labels, reduction="none"))
@@ -277,6 +305,13 @@ def write_history(history: list[dict[str, Any]], path: Path) -> None:
         writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
+
+
+def _check_finite(loss: float, what: str) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the {what} is {loss}: the run has diverged; lower lr or gamma in params.yaml"
+        )
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
