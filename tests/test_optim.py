@@ -163,6 +163,11 @@ def test_copies_go_their_own_way(make, copied):
     assert_same_state(other, original)
 
 
+@pytest.fixture(params=[10, 2**18], ids=["many_blocks", "one_block"])
+def block(request, monkeypatch):
+    monkeypatch.setattr("bop2ndorder.optim._CPU_BLOCK", request.param)
+
+
 def layouts():
     """The same values in other memory: sliced with gaps, transposed, channels-last, expanded."""
     base = parameter(6, 4, 3, 2).detach()
@@ -176,7 +181,7 @@ def layouts():
 
 @every_optimizer
 @pytest.mark.parametrize("layout", layouts())
-def test_memory_layout_does_not_matter(make, layout):
+def test_memory_layout_does_not_matter(make, layout, block):
     plain = make([parameter(6, 4, 3, 2)])
     other = make([nn.Parameter(layouts()[layout])])
     strides = other.param_groups[0]["params"][0].stride()
@@ -187,7 +192,7 @@ def test_memory_layout_does_not_matter(make, layout):
 
 
 @every_optimizer
-def test_gradients_and_moments_in_other_memory_than_the_weights(make):
+def test_gradients_and_moments_in_other_memory_than_the_weights(make, block):
     """A gradient laid out by its own rules, and a model turned to channels-last halfway."""
     plain, other = make([parameter(6, 4, 3, 2)]), make([parameter(6, 4, 3, 2)])
     (p,) = other.param_groups[0]["params"]

@@ -282,21 +282,22 @@ def _flip(w: Tensor, agreement: Tensor, threshold: float, flips: Tensor) -> None
 def _blocks(weight: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The tensors cut into the same blocks, each with scratch space of the moments' dtype.
 
-    Tensors that fill their memory in one common order (whatever it is, channels-last included) are
-    cut along it; others come whole.
+    Tensors larger than a block are cut along their memory where all fill it in one common order,
+    be it channels-last; otherwise they come whole.
     """
     tensors = (weight, *others)
-    order = sorted(range(weight.dim()), key=weight.stride, reverse=True)
-    ordered = [tensor.permute(order) for tensor in tensors]
-    if all(tensor.is_contiguous() for tensor in ordered):
-        on_cpu = weight.device.type == "cpu" and not torch.compiler.is_compiling()
-        size = _CPU_BLOCK if on_cpu else _BLOCK
-        blocks = list(zip(*(tensor.view(-1).split(size) for tensor in ordered), strict=True))
-    else:
-        blocks = [tensors]
-    scratch = torch.empty_like(blocks[0][-1])
-    for block in blocks:
-        yield *block, scratch[: len(block[0])]
+    on_cpu = weight.device.type == "cpu" and not torch.compiler.is_compiling()
+    size, count = _CPU_BLOCK if on_cpu else _BLOCK, weight.numel()
+    if count > size:
+        order = sorted(range(weight.dim()), key=weight.stride, reverse=True)
+        ordered = [tensor.permute(order) for tensor in tensors]
+        if all(tensor.is_contiguous() for tensor in ordered):
+            flat = [tensor.view(-1) for tensor in ordered]
+            scratch = torch.empty_like(flat[-1][:size])
+            for start in range(0, count, size):
+                yield *(tensor[start : start + size] for tensor in flat), scratch[: count - start]
+            return
+    yield *tensors, torch.empty_like(tensors[-1])
 
 
 def _check_hyperparameters(optimizer: str, group: dict) -> None:
