@@ -1,4 +1,4 @@
-"""The `deviation` fixture, and the summary of what it measured at the end of the run."""
+"""Fixtures that several files share, and the summary of what `deviation` measured."""
 
 import os
 
@@ -19,6 +19,18 @@ def deviation(request):
         assert measured <= limit, f"{case}: deviation {measured:.3g} exceeds {limit:.3g}"
 
     return check
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """The digits that the runs of `tiny` are trained on, prepared once."""
+    from tiny import DATA
+
+    from bop2ndorder.data import open_data, prepare
+
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    prepare(DATA, folder, progress=False)
+    return open_data(folder)
 
 
 def pytest_terminal_summary(terminalreporter):

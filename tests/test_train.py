@@ -1,0 +1,442 @@
+"""Training, on 60 real images: determinism, resuming, the history, both optimizers."""
+
+import csv
+import resource
+
+import numpy as np
+import pytest
+import torch
+from tiny import EPOCHS, OPTIMIZERS, STEPS, finished_run, settings
+from torch.optim.optimizer import (
+    register_optimizer_step_pre_hook,
+)
+
+from bop2ndorder.binary import binary_layers
+from bop2ndorder.load import load_run
+from bop2ndorder.networks import build
+from bop2ndorder.optim import Bop2ndOrder
+from bop2ndorder.train import TrainingState, network_settings, train
+
+FILES = ("weights.safetensors", "predictions.safetensors")
+NUMBERS = ["epoch", "step", "images_seen", "train_loss", "train_accuracy", "val_loss"]
+LAYERS = [f"conv{i}" for i in range(1, 7)] + [f"dense{i}" for i in range(1, 4)]
+
+
+class Stopped(BaseException):
+    """Like the KeyboardInterrupt of Ctrl-C, nothing that any code should catch."""
+
+
+@pytest.fixture(scope="module", params=OPTIMIZERS)
+def optimizer(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(digits, optimizer, tmp_path_factory):
+    """What training leaves when nothing disturbs it."""
+    return result(digits, optimizer, tmp_path_factory.mktemp("uninterrupted"))
+
+
+def result(data, optimizer, tmp_path, **changes):
+    """Bytes of weights and predictions, and the history without times, of a run in `tmp_path`."""
+    folder, checkpoint = tmp_path / "run", tmp_path / "run.pt"
+    train(settings(optimizer, **changes), data, folder, checkpoint)
+    assert not list(tmp_path.glob("run.pt*")), "no checkpoint remains"
+    return [(folder / name).read_bytes() for name in FILES], history(folder)
+
+
+def history(folder):
+    with (folder / "history.csv").open(newline="") as file:
+        return [
+            {name: value for name, value in row.items() if name != "images_per_second"}
+            for row in csv.DictReader(file)
+        ]
+
+
+def fail_at(monkeypatch, failing_call, function):
+    """Let the n-th call of a function stop the training; those before it work."""
+    calls = iter(range(failing_call + 1))
+
+    def stopping(*args, **kwargs):
+        if next(calls) == failing_call:
+            raise Stopped
+        return function(*args, **kwargs)
+
+    return stopping
+
+
+# Determinism and resuming
+
+
+def test_the_same_seed_gives_the_same_bytes(digits, optimizer, uninterrupted, tmp_path):
+    torch.rand(7)  # what was drawn before does not matter
+    assert result(digits, optimizer, tmp_path) == uninterrupted
+
+
+def test_another_seed_gives_another_run(digits, optimizer, uninterrupted, tmp_path):
+    (weights, _), rows = result(digits, optimizer, tmp_path, seed=1)
+    assert weights != uninterrupted[0][0] and rows[0] != uninterrupted[1][0]
+
+
+@pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
+def test_a_run_stopped_after_an_epoch_ends_the_same(
+    digits, optimizer, uninterrupted, tmp_path, epoch
+):
+    seen = []
+
+    def stop(row):
+        seen.append(row["epoch"])
+        if row["epoch"] == epoch:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(settings(optimizer), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
+    assert seen == list(range(1, epoch + 1)) and (tmp_path / "run.pt").exists()
+    torch.rand(7)
+    assert result(digits, optimizer, tmp_path) == uninterrupted
+
+
+@pytest.mark.parametrize("step", [0, 2, 4, 7])
+def test_a_run_stopped_within_an_epoch_ends_the_same(
+    digits, optimizer, uninterrupted, tmp_path, monkeypatch, step
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "step", fail_at(patch, step, TrainingState.step))
+        with pytest.raises(Stopped):
+            result(digits, optimizer, tmp_path)
+    assert (tmp_path / "run.pt").exists() == (step >= STEPS)
+    assert result(digits, optimizer, tmp_path) == uninterrupted
+
+
+def test_epochs_done_are_not_trained_again(digits, tmp_path, monkeypatch):
+    def stop(row):
+        if row["epoch"] == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
+    seen = []
+    train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=seen.append)
+    assert [row["epoch"] for row in seen] == [3]
+
+
+# Checkpoints that go wrong
+
+
+def test_a_checkpoint_stopped_while_written_leaves_the_last_one(
+    digits, optimizer, uninterrupted, tmp_path, monkeypatch
+):
+    save, last = torch.save, []
+
+    def half(state, path):
+        if len(state["history"]) == 2:
+            last.append((tmp_path / "run.pt").read_bytes())
+            save(state, path)
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            raise Stopped
+        save(state, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", half)
+        with pytest.raises(Stopped):
+            result(digits, optimizer, tmp_path)
+    assert [(tmp_path / "run.pt").read_bytes()] == last
+    assert result(digits, optimizer, tmp_path) == uninterrupted
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_no_half_checkpoint(digits, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"run\.pt cannot be written, is the disk full\?"):
+            train(settings(), digits, tmp_path / "run", tmp_path / "run.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def one_byte(content: bytes) -> bytes:
+    """Another byte within the largest tensor, where only a checksum can see it."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda c: c[: len(c) // 2], lambda c: b"", lambda c: b"not a checkpoint", one_byte],
+    ids=["truncated", "empty", "other", "one byte"],
+)
+def test_a_damaged_checkpoint_is_named(digits, tmp_path, damage):
+    def stop(row):
+        raise Stopped
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(Stopped):
+        train(settings(), digits, tmp_path / "run", path, on_epoch=stop)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"checkpoint .*run\.pt is damaged .*: remove it to train"):
+        train(settings(), digits, tmp_path / "run", path)
+
+
+def test_a_checkpoint_executes_nothing(digits, tmp_path):
+    class Malice:
+        def __reduce__(self):
+            return (tmp_path / "executed").touch, ()
+
+    torch.save({"history": Malice()}, tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="is damaged"):
+        train(settings(), digits, tmp_path / "run", tmp_path / "run.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+# Runs that cannot go on
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({}, "training loss of epoch 1"),
+        ({"batch_size": 60}, "loss on the validation images"),
+        ({"batch_size": 60, "train_on": "all", "epochs": 2}, "training loss of epoch 1"),
+        ({"batch_size": 120, "train_on": "all", "epochs": 1}, "loss on the test images"),
+    ],
+)
+def test_a_diverged_run_is_a_sentence(digits, tmp_path, changes, what):
+    message = f"the {what} is nan: the run has diverged; lower lr or gamma in params.yaml"
+    with pytest.raises(FloatingPointError, match=message):
+        train(settings(lr=1e38, **changes), digits, tmp_path / "run", tmp_path / "run.pt")
+
+
+def test_a_batch_larger_than_the_data_is_a_sentence(digits, tmp_path):
+    with pytest.raises(ValueError, match="batch_size 61 is larger than the 60 training images"):
+        train(settings(batch_size=61), digits, tmp_path / "run", tmp_path / "run.pt")
+
+
+# History
+
+
+def test_history_has_a_row_an_epoch_and_these_columns(digits, tmp_path):
+    train(settings(), digits, tmp_path / "run", tmp_path / "run.pt")
+    lines = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    flips = [f"flip_rate/{layer}" for layer in LAYERS]
+    expected = [*NUMBERS, "val_accuracy", "flip_rate", *flips]
+    assert lines[0].split(",") == [
+        *expected, "gamma", "sigma", "threshold", "lr", "images_per_second",
+    ]  # fmt: skip
+    rows = history(tmp_path / "run")
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [row["step"] for row in rows] == ["3", "6", "9"]
+    assert [row["images_seen"] for row in rows] == ["60", "120", "180"]
+    assert {row["sigma"] for row in rows} == {""}, "Bop has none"
+
+
+def test_losses_and_accuracies_are_means_over_the_split(digits, tmp_path, monkeypatch):
+    """One batch, a learning rate of almost nothing and no flips: the network stays as it was."""
+    seen, step = [], TrainingState.step
+
+    def watched(state, images, labels, number):
+        seen.append((images, labels))  # their order decides how sums are rounded
+        return step(state, images, labels, number)
+
+    monkeypatch.setattr(TrainingState, "step", watched)
+    chosen = settings(lr=1e-30, epochs=1, batch_size=60)
+    chosen["optimizer"] = {"name": "bop", "gamma": 1e-12, "threshold": 1.0}
+    network = train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
+    (row,) = history(tmp_path / "run")
+    assert float(row["flip_rate"]) == 0
+    validation = next(digits.batches("validation", 60))
+    for prefix, (images, labels) in (("val", validation), ("train", *seen)):
+        with torch.no_grad():
+            logits = network.train(prefix == "train")(images).double().numpy()
+        hits = (logits.argmax(1) == labels.numpy()).mean()
+        assert float(row[f"{prefix}_accuracy"]) == hits
+        loss = cross_entropy(logits, labels).mean()
+        assert float(row[f"{prefix}_loss"]) == pytest.approx(loss, rel=1e-5)
+
+
+def cross_entropy(logits, labels):
+    """In nats, float64."""
+    shifted = logits - logits.max(1, keepdims=True)
+    return np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), np.asarray(labels)]
+
+
+def test_hyperparameters_follow_their_schedules(digits, tmp_path):
+    """Three steps an epoch, three epochs; every value computed by hand."""
+    optimizer = {
+        "name": "bop2ndorder", "eps": 1e-10, "bias_correction": "none",
+        "gamma": {"kind": "polynomial", "start": 0.9, "end": 0.0, "power": 1.0, "epochs": None},
+        "sigma": {"kind": "polynomial", "start": 0.1, "end": 0.7, "power": 2.0, "epochs": 2.0},
+        "threshold": {"kind": "exponential", "start": 1.0, "rate": 0.1, "every": 1.0},
+    }  # fmt: skip
+    lr = {"kind": "exponential", "start": 0.08, "rate": 0.5, "every": 0.66}  # two steps
+    expected = {
+        "gamma": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1],
+        "sigma": [0.1, 0.7 - 0.6 * 25 / 36, 0.7 - 0.6 * 16 / 36, 0.55, 0.7 - 0.6 / 9,
+                  0.7 - 0.6 / 36, 0.7, 0.7, 0.7],
+        "threshold": [1.0] * 3 + [0.1] * 3 + [0.01] * 3,
+        "lr": [0.08, 0.08, 0.04, 0.04, 0.02, 0.02, 0.01, 0.01, 0.005],
+    }  # fmt: skip
+    used = {name: [] for name in expected}
+
+    def note(stepped, args, kwargs):
+        names = ("gamma", "sigma", "threshold") if isinstance(stepped, Bop2ndOrder) else ("lr",)
+        for name in names:
+            (value,) = {group[name] for group in stepped.param_groups}
+            used[name].append(value)
+
+    handle = register_optimizer_step_pre_hook(note)
+    try:
+        chosen = settings(lr=lr) | {"optimizer": optimizer}
+        train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
+    finally:
+        handle.remove()
+    rows = history(tmp_path / "run")
+    for name, values in expected.items():
+        assert used[name] == pytest.approx(values), name
+        assert [float(row[name]) for row in rows] == pytest.approx(values[2::3]), name
+
+
+def test_flip_rates_agree_with_weights_compared_before_and_after_each_step(
+    digits, optimizer, tmp_path, monkeypatch
+):
+    flips, step = [], TrainingState.step
+
+    def signs(state):
+        return {n: layer.weight.detach() >= 0 for n, layer in binary_layers(state.network).items()}
+
+    def watched(state, images, labels, number):
+        before = signs(state)
+        outcome = step(state, images, labels, number)
+        after = signs(state)
+        flips.append({name: (before[name] != after[name]).numpy() for name in before})
+        return outcome
+
+    monkeypatch.setattr(TrainingState, "step", watched)
+    train(settings(optimizer, lr=0.1), digits, tmp_path / "run", tmp_path / "run.pt")
+    rows = history(tmp_path / "run")
+    assert len(flips) == EPOCHS * STEPS and float(rows[0]["flip_rate"]) > 0
+    for epoch, row in enumerate(rows):
+        steps = flips[epoch * STEPS : (epoch + 1) * STEPS]
+        for layer in LAYERS:
+            rate = np.mean([step[layer].mean() for step in steps])
+            assert float(row[f"flip_rate/{layer}"]) == pytest.approx(rate, rel=1e-12), layer
+        everywhere = [np.concatenate([f.ravel() for f in step.values()]) for step in steps]
+        assert float(row["flip_rate"]) == pytest.approx(np.mean(everywhere), rel=1e-12)
+
+
+# Both optimizers
+
+
+@pytest.mark.fidelity
+@pytest.mark.parametrize("chosen", ["bop", "latent"])
+def test_real_weights_are_trained_by_keras_adam(digits, tmp_path, deviation, chosen):
+    """Against Keras's formula in float64; gradients so small that its epsilon counts."""
+    start, gradients = [], []
+
+    def shrink(stepped, args, kwargs):
+        if isinstance(stepped, torch.optim.Adam):
+            parameters = [p for group in stepped.param_groups for p in group["params"]]
+            if not start:
+                start.extend(p.detach().double().numpy().copy() for p in parameters)
+            for p in parameters:
+                p.grad.mul_(1e-6)
+            gradients.append([p.grad.double().numpy().copy() for p in parameters])
+
+    handle = register_optimizer_step_pre_hook(shrink)
+    try:
+        run = settings(chosen, lr=1.0)
+        network = train(run, digits, tmp_path / "run", tmp_path / "run.pt")
+    finally:
+        handle.remove()
+    binary = [layer.weight for layer in binary_layers(network).values()] if chosen == "bop" else []
+    real = [p for p in network.parameters() if not any(p is b for b in binary)]
+    twin = keras_adam(start, gradients, lr=1.0)
+    moved = max(np.abs(a - b).max() for a, b in zip(twin, start, strict=True))
+    assert moved > 0.1
+    away = max(
+        np.abs(p.detach().double().numpy() - t).max() for p, t in zip(real, twin, strict=True)
+    )
+    deviation(f"Adam as in Keras, {chosen}", away / moved, 1e-4)
+
+
+def keras_adam(parameters, gradients, lr):
+    """tf.keras.optimizers.Adam of TensorFlow 2, as documented: epsilon beside the plain root."""
+    beta1, beta2, epsilon = 0.9, 0.999, 1e-7
+    w = [p.copy() for p in parameters]
+    m, v = [np.zeros_like(p) for p in w], [np.zeros_like(p) for p in w]
+    for t, step in enumerate(gradients, start=1):
+        rate = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+        for i, g in enumerate(step):
+            m[i] = beta1 * m[i] + (1 - beta1) * g
+            v[i] = beta2 * v[i] + (1 - beta2) * g**2
+            w[i] -= rate * m[i] / (np.sqrt(v[i]) + epsilon)
+    return w
+
+
+def test_latent_weights_stay_within_one(digits, tmp_path, monkeypatch):
+    largest, step = [], TrainingState.step
+
+    def watched(state, *args):
+        outcome = step(state, *args)
+        weights = [layer.weight for layer in binary_layers(state.network).values()]
+        largest.append(max(w.abs().max().item() for w in weights))
+        return outcome
+
+    monkeypatch.setattr(TrainingState, "step", watched)
+    train(settings("latent", lr=0.3), digits, tmp_path / "run", tmp_path / "run.pt")
+    assert max(largest) == 1.0, "reached, and never left"
+
+
+# What is read, and what comes out
+
+
+@pytest.mark.parametrize(
+    ("train_on", "read"),
+    [
+        ("train", ["train", "validation"] * EPOCHS + ["test"]),
+        ("all", ["all"] * EPOCHS + ["test"]),
+    ],
+)
+def test_which_images_are_read(digits, tmp_path, monkeypatch, train_on, read):
+    """The test set once, at the end; validation images never for another purpose."""
+    splits, batches = [], type(digits).batches
+
+    def watched(data, split, *args, **kwargs):
+        splits.append(split)
+        return batches(data, split, *args, **kwargs)
+
+    monkeypatch.setattr(type(digits), "batches", watched)
+    train(settings(train_on=train_on), digits, tmp_path / "run", tmp_path / "run.pt")
+    assert splits == read
+    rows = history(tmp_path / "run")
+    assert all((row["val_loss"] == "") == (train_on == "all") for row in rows)
+    assert rows[0]["images_seen"] == ("120" if train_on == "all" else "60")
+
+
+def test_predictions_are_those_of_the_loaded_network_in_the_order_of_the_images(
+    digits, optimizer, tmp_path
+):
+    from safetensors.numpy import load_file
+
+    run = finished_run(digits, tmp_path / "runs" / "quick" / "a-run", optimizer=optimizer)
+    found = load_file(run / "predictions.safetensors")
+    labels = np.load(digits.path / "test_labels.npy")
+    pixels = np.load(digits.path / "test_images.npy")
+    network = load_run("a-run", tmp_path / "runs")
+    assert not network.training
+    with torch.no_grad():
+        images = torch.from_numpy(pixels.astype("float32") / 127.5 - 1).permute(0, 3, 1, 2)
+        logits = network(images).double().numpy()
+    assert (found["labels"] == labels).all() and found["top"].shape == (60, 5)
+    assert (found["top"][:, 0] == logits.argmax(1)).all()
+    assert (np.sort(logits, 1)[:, :-6:-1] == np.take_along_axis(logits, found["top"], 1)).all()
+    np.testing.assert_allclose(found["loss"], cross_entropy(logits, labels), rtol=1e-4, atol=1e-5)
+
+
+def test_training_changed_the_weights_it_is_to_change(digits, optimizer, tmp_path):
+    chosen = settings(optimizer)
+    torch.manual_seed(0)
+    fresh = build(num_classes=10, image_size=16, **network_settings(chosen))
+    trained = train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
+    for (name, before), after in zip(fresh.named_parameters(), trained.parameters(), strict=True):
+        assert not torch.equal(before, after), name
