@@ -49,7 +49,9 @@ def sign(x: torch.Tensor) -> torch.Tensor:
     return torch.add(x.new_tensor(-1.0), positive, alpha=2, out=positive)
 
 
-class _SteSign(torch.autograd.Function):
+class _Sign(torch.autograd.Function):
+    """The sign forward; subclasses say what goes backward."""
+
     @staticmethod
     def forward(x):
         return sign(x)
@@ -58,6 +60,8 @@ class _SteSign(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         ctx.save_for_backward(*inputs)
 
+
+class _SteSign(_Sign):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
@@ -68,15 +72,7 @@ class _SteSign(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward(grad, x, -limit, limit)
 
 
-class _ApproxSign(torch.autograd.Function):
-    @staticmethod
-    def forward(x):
-        return sign(x)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
+class _ApproxSign(_Sign):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
