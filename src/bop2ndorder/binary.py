@@ -46,7 +46,7 @@ def sign(x: torch.Tensor) -> torch.Tensor:
     x = x.detach()
     # Two passes, 2 * (x >= 0) - 1; torch.where would make three and a boolean tensor between them.
     positive = torch.ge(x, 0, out=torch.empty_like(x))
-    return torch.add(x.new_tensor(-1.0), positive, alpha=2, out=positive)
+    return torch.add(x.new_full((), -1), positive, alpha=2, out=positive)
 
 
 class _Sign(torch.autograd.Function):
