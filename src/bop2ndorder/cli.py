@@ -11,25 +11,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from safetensors import SafetensorError
 
 if TYPE_CHECKING:
     from .workflow import Workflow
 
 # What a command says in one sentence instead of a traceback: bad input, a full disk, a lost file.
-EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError)
+EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError, SafetensorError)
 
 
-class Sentences(click.Group):
-    """Ends with one sentence where input, files or the disk are at fault."""
+class Sentence(click.Command):
+    """Ends with one sentence, which names command and run, where input or the disk is at fault."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except EXPECTED as error:
-            subject = ctx.invoked_subcommand
+            subject = " ".join([self.name, *(v for v in ctx.params.values() if type(v) is str)])
             raise click.ClickException(f"{subject}: {error}") from (
                 error if os.environ.get("BOP2NDORDER_TRACEBACK") else None
             )
+
+
+class Sentences(click.Group):
+    """Commands that end so."""
+
+    command_class = Sentence
 
 
 @click.group(cls=Sentences)

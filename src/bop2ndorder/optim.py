@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bop2ndorder.binary import is_binary
+from .binary import is_binary
 
 __all__ = ["Bop", "Bop2ndOrder", "bop", "bop2ndorder"]
 

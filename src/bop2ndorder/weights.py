@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bop2ndorder.binary import binary_layers
+from .binary import binary_layers
 
 __all__ = ["load_weights", "save_weights"]
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bop2ndorder.config import Entry
-
+from ..config import Entry
 from . import comparison, hyperparameters, normalization, schedules
 from .exhibits import Exhibits, Table
 from .names import text

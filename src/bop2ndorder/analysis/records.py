@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bop2ndorder.config import Entry
-
+from ..config import Entry
 from .names import optimizer_of
 
 FILES = ("metrics.json", "history.csv", "provenance.json")

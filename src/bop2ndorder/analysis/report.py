@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bop2ndorder.config import Study
-
+from ..config import Study
 from .experiments import EXPERIMENTS
 from .page import render
 

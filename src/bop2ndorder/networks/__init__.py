@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from bop2ndorder.networks.binarynet import BinaryNet, binarynet
-from bop2ndorder.networks.birealnet import BiRealNet, birealnet
-from bop2ndorder.networks.xnornet import XNORNet, xnornet
+from .binarynet import BinaryNet, binarynet
+from .birealnet import BiRealNet, birealnet
+from .xnornet import XNORNet, xnornet
 
 __all__ = [
     "BiRealNet",

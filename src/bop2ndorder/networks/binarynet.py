@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bop2ndorder.binary import BinaryConv2d, BinaryLinear, ste_sign
-from bop2ndorder.networks.layers import ChannelLayerNorm, batch_norm, flatten_hwc
+from ..binary import BinaryConv2d, BinaryLinear, ste_sign
+from .layers import ChannelLayerNorm, batch_norm, flatten_hwc
 
 __all__ = ["BinaryNet", "binarynet"]
 

@@ -6,8 +6,8 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bop2ndorder.binary import BinaryConv2d, approx_sign
-from bop2ndorder.networks.layers import avg_pool_same, batch_norm, pad_same
+from ..binary import BinaryConv2d, approx_sign
+from .layers import avg_pool_same, batch_norm, pad_same
 
 __all__ = ["BiRealNet", "birealnet"]
 

@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bop2ndorder.binary import BinaryConv2d, ste_sign
-from bop2ndorder.networks.layers import batch_norm, flatten_hwc, pad_same
+from ..binary import BinaryConv2d, ste_sign
+from .layers import batch_norm, flatten_hwc, pad_same
 
 __all__ = ["XNORNet", "xnornet"]
 
