@@ -8,6 +8,7 @@ times, which git and DVC set as they please, decide nothing.
 """
 
 import sys
+from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -26,12 +27,12 @@ except ParamsError as error:
     sys.exit(str(error))
 
 WORK = Workflow(STUDY, STUDY.scale)
-CALL = f"bop2ndorder --scale {WORK.scale}"
 DATA = WORK.data("{data}")
 RUN = WORK.run("{run}")
 RECORD = WORK.record("{run}")
 EXPERIMENT = WORK.results / "{experiment}"
 KEY = WORK.results / ".keys"
+LOGS = Path("logs", WORK.scale)
 
 
 wildcard_constraints:
@@ -79,9 +80,11 @@ rule prepare:
     output:
         DATA / "done.json",
     log:
-        f"logs/{WORK.scale}/prepare/{{data}}.log",
+        LOGS / "prepare" / "{data}.log",
+    params:
+        scale=WORK.scale,
     shell:
-        "{CALL} prepare {wildcards.data} 2> {log:q}"
+        "bop2ndorder --scale {params.scale} prepare {wildcards.data} 2> {log:q}"
 
 
 rule train:
@@ -97,8 +100,10 @@ rule train:
     threads: lambda w: WORK.runs[w.run].settings.threads
     resources:
         gpu=1,
+    params:
+        scale=WORK.scale,
     shell:
-        "{CALL} train {wildcards.run} 2> {log:q}"
+        "bop2ndorder --scale {params.scale} train {wildcards.run} 2> {log:q}"
 
 
 rule evaluate:
@@ -113,8 +118,12 @@ rule evaluate:
                 for name in ("metrics.json", "history.csv", "provenance.json")
             ]
         ),
+    log:
+        LOGS / "evaluate" / "{run}.log",
+    params:
+        scale=WORK.scale,
     shell:
-        "{CALL} evaluate {wildcards.run} > /dev/null"
+        "bop2ndorder --scale {params.scale} evaluate {wildcards.run} > {log:q} 2>&1"
 
 
 rule analyse:
@@ -125,8 +134,12 @@ rule analyse:
         KEY / "analysis-{experiment}",
         EXPERIMENT / "exhibits.json",
         EXPERIMENT / "table.csv",
+    log:
+        LOGS / "analyse" / "{experiment}.log",
+    params:
+        scale=WORK.scale,
     shell:
-        "{CALL} analyse {wildcards.experiment}"
+        "bop2ndorder --scale {params.scale} analyse {wildcards.experiment} 2> {log:q}"
 
 
 rule notebook:
@@ -138,9 +151,11 @@ rule notebook:
         EXPERIMENT / "notebook.ipynb",
         EXPERIMENT / "notebook.html",
     log:
-        f"logs/{WORK.scale}/notebook/{{experiment}}.log",
+        LOGS / "notebook" / "{experiment}.log",
+    params:
+        scale=WORK.scale,
     shell:
-        "{CALL} notebook {wildcards.experiment} 2> {log:q}"
+        "bop2ndorder --scale {params.scale} notebook {wildcards.experiment} 2> {log:q}"
 
 
 rule metrics:
@@ -150,8 +165,12 @@ rule metrics:
     output:
         KEY / "metrics",
         WORK.results / "metrics.json",
+    log:
+        LOGS / "metrics.log",
+    params:
+        scale=WORK.scale,
     shell:
-        "{CALL} metrics"
+        "bop2ndorder --scale {params.scale} metrics 2> {log:q}"
 
 
 rule report:
@@ -163,5 +182,9 @@ rule report:
     output:
         KEY / "report",
         WORK.results / "report.html",
+    log:
+        LOGS / "report.log",
+    params:
+        scale=WORK.scale,
     shell:
-        "{CALL} report"
+        "bop2ndorder --scale {params.scale} report 2> {log:q}"

@@ -28,9 +28,9 @@ class Sentence(click.Command):
             return super().invoke(ctx)
         except EXPECTED as error:
             subject = " ".join([self.name, *(v for v in ctx.params.values() if type(v) is str)])
-            raise click.ClickException(f"{subject}: {error}") from (
-                error if os.environ.get("BOP2NDORDER_TRACEBACK") else None
-            )
+            if os.environ.get("BOP2NDORDER_TRACEBACK"):  # for whoever looks for a bug
+                raise
+            raise click.ClickException(f"{subject}: {error}") from None
 
 
 class Sentences(click.Group):
@@ -166,6 +166,16 @@ def report(load: Load) -> None:
 
     write_report(workflow.study, workflow.scale, workflow.results)
     workflow.mark("report")
+
+
+@main.command()
+@click.pass_obj
+def readme(load: Load) -> None:
+    """Bring the results that README.md shows up to date."""
+    results = load().results
+    from .analysis.readme import write_readme
+
+    write_readme(Path("README.md"), results)
 
 
 @main.command()
