@@ -1,0 +1,41 @@
+"""The pages in docs say what their scripts and the Snakefile say."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def figures():
+    spec = importlib.util.spec_from_file_location("figures", DOCS / "figures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_flips_quotes_what_the_script_prints(figures, tmp_path):
+    page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())
+    quoted = figures.main(tmp_path)
+    assert len(quoted) > 10
+    assert [words for words in quoted if words not in page] == []
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {path.name for path in (DOCS / "figures").iterdir()}
+    assert set(re.findall(r"\(figures/(\w+\.png)\)", page)) == drawn
+
+
+def test_rule_graph_names_the_rules_of_the_snakefile():
+    rules = set(re.findall(r"^rule (\w+):", Path("Snakefile").read_text(), re.MULTILINE))
+    page = (DOCS / "workflow.md").read_text(encoding="utf-8")
+    [graph] = re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL)
+    assert set(re.findall(r"^ +(\w+)\[", graph, re.MULTILINE)) == rules - {"outdated"}
+
+
+def test_links_lead_somewhere():
+    for page in (*DOCS.glob("*.md"), DOCS.parent / "README.md"):
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
