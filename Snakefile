@@ -33,6 +33,9 @@ RECORD = WORK.record("{run}")
 EXPERIMENT = WORK.results / "{experiment}"
 KEY = WORK.results / ".keys"
 LOGS = Path("logs", WORK.scale)
+# What the targets ask for; the markers stand for what is there but has to be made again.
+TRAINED = [WORK.run(run) / "done.json" for run in WORK.runs] + WORK.damages()
+REPORTED = [KEY / "report", *WORK.markers()]
 
 
 wildcard_constraints:
@@ -51,14 +54,15 @@ localrules:
     analyse,
     notebook,
     metrics,
+    page,
     report,
 
 
 rule all:
     default_target: True
     input:
-        [WORK.run(run) / "done.json" for run in WORK.runs],
-        KEY / "report",
+        TRAINED,
+        REPORTED,
 
 
 rule prepare_all:
@@ -68,7 +72,12 @@ rule prepare_all:
 
 rule train_all:
     input:
-        [WORK.run(run) / "done.json" for run in WORK.runs],
+        TRAINED,
+
+
+rule report:
+    input:
+        REPORTED,
 
 
 rule outdated:
@@ -173,7 +182,7 @@ rule metrics:
         "bop2ndorder --scale {params.scale} metrics 2> {log:q}"
 
 
-rule report:
+rule page:
     input:
         ancient(KEY / "metrics"),
         ancient([KEY / f"analysis-{experiment}" for experiment in WORK.experiments]),
@@ -183,7 +192,7 @@ rule report:
         KEY / "report",
         WORK.results / "report.html",
     log:
-        LOGS / "report.log",
+        LOGS / "page.log",
     params:
         scale=WORK.scale,
     shell:

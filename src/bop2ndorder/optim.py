@@ -167,7 +167,8 @@ class Bop2ndOrder(_FlipOptimizer):
         gamma: adaptivity rate of the first moment, in (0, 1] (default: 1e-6).
         sigma: rate of the second moment, in (0, 1] (default: 1e-2).
         threshold: tau, at least 0, without unit (default: 1e-6). Noise alone gives m / sqrt(v) a
-            standard deviation of sqrt(gamma / (2 - gamma)): far below that, tau never binds.
+            standard deviation of sqrt(gamma / (2 - gamma)); a tau below gamma, about one step of
+            that ratio, does nothing.
         eps: added to the root, at least 0 (default: 1e-10).
         bias_correction: None, "constant" or "adam" (default: None).
 

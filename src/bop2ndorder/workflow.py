@@ -11,11 +11,13 @@ from functools import cached_property
 from pathlib import Path
 
 from .config import Run, Study
-from .config.keys import code_key, digest
+from .config.keys import PACKAGE, code_key, digest
 from .evaluate import RECORD
 from .store import DONE, damaged_file, read_json
 
 RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "provenance.json")
+# The modules that `bop2ndorder.analysis` hands out; what they import counts with them.
+ANALYSIS = ("analysis.experiments", "analysis.notebooks", "analysis.report")
 NOTEBOOKS = Path("notebooks")
 # Markers that make Snakemake redo a product that is there but not current; never in git or DVC.
 OUTDATED = Path(".snakemake/outdated")
@@ -72,7 +74,7 @@ class Workflow:
             product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics or report.
         """
         what, _, experiment = product.partition("-")
-        inputs = [code_key("analysis"), self._judged(experiment or None)]
+        inputs = [_analysis_code(), self._judged(experiment or None)]
         if what == "notebook":
             inputs.append(_notebook_code(self.notebook(experiment)))
         return digest([what, *inputs])
@@ -110,6 +112,19 @@ class Workflow:
             return []  # one of them is missing, which Snakemake sees by itself
         return [] if same else [str(OUTDATED / f"record-{run}")]
 
+    def markers(self) -> list[str]:
+        """The markers of all results that are there but not current, for targets to ask for.
+
+        Snakemake looks for missing inputs of what it is asked for, not of what lies below it.
+        """
+        made = [f"{what}-{e}" for what in ("analysis", "notebook") for e in self.experiments]
+        results = [marker for p in (*made, "metrics", "report") for marker in self.outdated(p)]
+        return results + [marker for run in self.runs for marker in self.unrecorded(run)]
+
+    def damages(self) -> list[str]:
+        """The markers of all damaged runs."""
+        return [marker for run in self.runs for marker in self.damaged(run)]
+
     def _judged(self, experiment: str | None) -> list:
         """What an analysis reads: the experiment's entries, and the records' content."""
         entries = self.study.entries(self.scale, experiment)
@@ -123,6 +138,13 @@ class Workflow:
             run: digest(path.read_text(encoding="utf-8")) if path.exists() else None
             for run, path in paths.items()
         }
+
+
+def _analysis_code() -> list[str]:
+    """Code and page templates that make tables, figures and pages of records."""
+    templates = (PACKAGE / "analysis" / "templates").iterdir()
+    texts = [path.read_text(encoding="utf-8") for path in sorted(templates)]
+    return [code_key(*ANALYSIS), digest(texts)]
 
 
 def _notebook_code(path: Path) -> list[str]:
