@@ -1,21 +1,17 @@
 """params.yaml cut down to what a test can train, and written as the tools read it."""
 
-import json
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from bop2ndorder.config.document import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def real() -> dict:
-    """The content of the project's params.yaml."""
-    return read_yaml(ROOT / "params.yaml")
-
-
 def cut_down(limit: int = 20, batch_size: int = 10) -> dict:
     """The whole study, but at the scale `quick` one epoch on so many images of each split."""
-    study = real()
+    study = read(ROOT)
     quick = study["scales"]["quick"]
     for data in quick["data"].values():
         data["limit"] = limit
@@ -37,8 +33,14 @@ def keep(study: dict, *experiments: str) -> dict:
     return study
 
 
-def write(study: dict, folder: Path) -> Path:
-    """Write params.yaml (JSON is YAML) to a folder; its path."""
-    path = folder / "params.yaml"
-    path.write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
-    return path
+def read(folder: Path) -> dict:
+    """The content of a folder's params.yaml."""
+    return read_yaml(folder / "params.yaml")
+
+
+def write(study: dict, folder: Path) -> None:
+    """Write params.yaml to a folder."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
+        yaml.dump(study, file)

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from click.testing import CliRunner
 from image_folders import write_folder
-from studies import cut_down, keep, real, write
+from studies import ROOT, cut_down, keep, read, write
 from test_config import TEN_MISTAKES, changed
 
 from bop2ndorder.cli import main
@@ -105,7 +105,7 @@ def test_the_whole_path_of_the_paper_scale_on_twenty_jpegs(tmp_path, monkeypatch
         tmp_path / "ILSVRC", train=7, test=3, test_name="val",
         extension=".JPEG", width=90, height=80,
     )  # fmt: skip
-    study = keep(real(), "imagenet")
+    study = keep(read(ROOT), "imagenet")
     study["local"] = {"imagenet": str(folder)}
     study["data"]["imagenet"] |= {"image_size": 64, "validation": 4}
     study["defaults"]["threads"] = 2
@@ -148,7 +148,7 @@ def test_the_plan_counts_runs_and_estimates_their_time(here):
 
 
 def test_the_plan_of_the_paper_needs_no_data(tmp_path, monkeypatch):
-    write(real(), tmp_path)
+    write(read(ROOT), tmp_path)
     monkeypatch.chdir(tmp_path)
     text = call("--scale", "paper", "plan")
     runs = len(load_study().runs("paper"))
@@ -193,7 +193,7 @@ def test_verify_notices_one_altered_number_of_a_history(here):
 def test_what_the_study_no_longer_names_is_put_aside_and_taken_back(here):
     work = workflow()
     run, other = work.runs
-    study = json.loads((here / "params.yaml").read_text())
+    study = read(here)
     before = (work.run(other) / "weights.safetensors").read_bytes()
     study["experiments"]["normalization"]["grid"]["network.norm"] = ["batch"]
     write(study, here)
@@ -266,7 +266,7 @@ def test_a_run_that_is_not_there_is_a_sentence(here):
 
 
 def test_a_diverged_run_is_named(here):
-    study = json.loads((here / "params.yaml").read_text())
+    study = read(here)
     study["experiments"]["normalization"]["set"]["lr"] = 1e38
     write(study, here)
     run = next(iter(workflow().runs))
@@ -283,7 +283,7 @@ def test_a_damaged_checkpoint_is_named(here):
 
 
 def test_imagenet_without_a_folder_is_a_sentence(tmp_path, monkeypatch):
-    write(real(), tmp_path)
+    write(read(ROOT), tmp_path)
     monkeypatch.chdir(tmp_path)
     (data,) = {run.data for run in workflow("paper").runs.values() if "imagenet" in run.data}
     text = sentence("--scale", "paper", "prepare", data)

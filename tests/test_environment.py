@@ -1,0 +1,123 @@
+"""What is installed, what is loaded, and what must not stand in any file."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+# What `make` installs: all but the optional Slurm plugin.
+WANTED = {
+    canonicalize_name(requirement.name): requirement
+    for requirement in map(
+        Requirement, [*PROJECT["dependencies"], *EXTRAS["study"], *EXTRAS["dev"]]
+    )
+}
+
+
+def lines(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_base_install_is_three_packages():
+    base = {Requirement(line).name for line in PROJECT["dependencies"]}
+    assert base == {"torch", "numpy", "safetensors"}
+
+
+def test_the_conda_environment_is_that_of_pyproject():
+    found = YAML(typ="safe").load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *conda, pip = found["dependencies"]
+    assert f"python{PROJECT['requires-python']}" in conda
+    *packages, project = pip["pip"]
+    assert project == "-e ."
+    assert {canonicalize_name(r.name): r for r in map(Requirement, packages)} == WANTED
+
+
+def test_the_lock_pins_every_package_at_a_version_that_pyproject_allows():
+    pins = {}
+    for requirement in map(Requirement, lines("requirements.lock")):
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", requirement
+        pins[canonicalize_name(requirement.name)] = specifier.version
+    for name, requirement in WANTED.items():
+        assert requirement.specifier.contains(pins[name]), (name, pins.get(name))
+    assert (pins["torch"], pins["torchvision"]) == ("2.14.1", "0.29.1")
+    assert "snakemake-executor-plugin-slurm" not in pins, "it slows every call without Slurm"
+    assert PROJECT["name"] not in pins
+
+
+def loaded(*modules: str) -> set[str]:
+    """Names of what a fresh Python has loaded after importing some modules."""
+    code = f"import sys, {', '.join(modules)}\nprint(*sys.modules)"
+    text = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT / "src", text=True)
+    return set(text.split())
+
+
+def packages(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+@pytest.fixture(scope="module")
+def base():
+    """What the base install loads by itself."""
+    return packages(loaded("torch", "torch.utils.data", "numpy", "safetensors.torch"))
+
+
+STANDARD = {*sys.stdlib_module_names, "bop2ndorder"}
+LIBRARY = ["optim", "binary", "networks", "schedules", "weights"]
+
+
+def test_the_library_loads_nothing_of_the_study(base):
+    names = loaded(*(f"bop2ndorder.{module}" for module in LIBRARY))
+    assert packages(names) - base <= STANDARD
+    ours = {name.split(".")[1] for name in names if name.startswith("bop2ndorder.")}
+    assert ours == set(LIBRARY)
+
+
+def test_training_loads_no_more_either(base):
+    """torchvision alone would take seconds at the start of every run."""
+    assert packages(loaded("bop2ndorder.train")) - base <= STANDARD
+
+
+def test_the_command_line_starts_without_torch():
+    assert not packages(loaded("bop2ndorder.cli")) & {"torch", "numpy", "pandas", "pydantic"}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
+    return [ROOT / name for name in listed.rstrip("\0").split("\0") if (ROOT / name).is_file()]
+
+
+# In pieces, or this file would name them itself.
+HOSTS = ["pypi" + ".org", "python" + "hosted.org", "anaconda" + ".org", "extra-" + "index"]
+PLACES = ["/" + "work/", "/" + "root/", "/" + "home/", "/" + "Users/", "site-" + "packages/"]
+
+
+def test_no_file_names_a_package_registry_or_a_place_on_one_machine():
+    forbidden = re.compile("|".join(map(re.escape, HOSTS + PLACES)).encode())
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group().decode()}"
+        for path in tracked()
+        for match in forbidden.finditer(path.read_bytes())
+    ]
+    assert not found
+
+
+def test_licence_and_citation_agree_with_the_package():
+    licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert PROJECT["license"] == "MIT" and licence.startswith("MIT License")
+    citation = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation["license"] == "MIT"
+    assert str(citation["version"]) == PROJECT["version"]
+    assert all(author.keys() & {"name", "family-names"} for author in citation["authors"])
+    assert "2104.05124" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
