@@ -18,7 +18,7 @@ from bop2ndorder.analysis.names import OPTIMIZERS, text
 from bop2ndorder.analysis.style import legend_below, look, panels, png
 from bop2ndorder.config import Run, load_study
 from bop2ndorder.optim import Bop, Bop2ndOrder
-from bop2ndorder.train import make_schedule
+from bop2ndorder.trainer import make_schedule
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = 1024

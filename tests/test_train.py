@@ -15,7 +15,8 @@ from bop2ndorder.binary import binary_layers
 from bop2ndorder.load import load_run
 from bop2ndorder.networks import build
 from bop2ndorder.optim import Bop2ndOrder
-from bop2ndorder.train import TrainingState, network_settings, train
+from bop2ndorder.train import train
+from bop2ndorder.trainer import Trainer, network_settings
 
 FILES = ("weights.safetensors", "predictions.safetensors")
 NUMBERS = ["epoch", "step", "images_seen", "train_loss", "train_accuracy", "val_loss"]
@@ -101,7 +102,7 @@ def test_a_run_stopped_within_an_epoch_ends_the_same(
     digits, optimizer, uninterrupted, tmp_path, monkeypatch, step
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingState, "step", fail_at(patch, step, TrainingState.step))
+        patch.setattr(Trainer, "step", fail_at(patch, step, Trainer.step))
         with pytest.raises(Stopped):
             result(digits, optimizer, tmp_path)
     assert (tmp_path / "run.pt").exists() == (step >= STEPS)
@@ -232,13 +233,13 @@ def test_history_has_a_row_an_epoch_and_these_columns(digits, tmp_path):
 
 def test_losses_and_accuracies_are_means_over_the_split(digits, tmp_path, monkeypatch):
     """One batch, a learning rate of almost nothing and no flips: the network stays as it was."""
-    seen, step = [], TrainingState.step
+    seen, step = [], Trainer.step
 
     def watched(state, images, labels, number):
         seen.append((images, labels))  # their order decides how sums are rounded
         return step(state, images, labels, number)
 
-    monkeypatch.setattr(TrainingState, "step", watched)
+    monkeypatch.setattr(Trainer, "step", watched)
     chosen = settings(lr=1e-30, epochs=1, batch_size=60)
     chosen["optimizer"] = {"name": "bop", "gamma": 1e-12, "threshold": 1.0}
     network = train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
@@ -299,7 +300,7 @@ def test_hyperparameters_follow_their_schedules(digits, tmp_path):
 def test_flip_rates_agree_with_weights_compared_before_and_after_each_step(
     digits, optimizer, tmp_path, monkeypatch
 ):
-    flips, step = [], TrainingState.step
+    flips, step = [], Trainer.step
 
     def signs(state):
         return {n: layer.weight.detach() >= 0 for n, layer in binary_layers(state.network).items()}
@@ -311,7 +312,7 @@ def test_flip_rates_agree_with_weights_compared_before_and_after_each_step(
         flips.append({name: (before[name] != after[name]).numpy() for name in before})
         return outcome
 
-    monkeypatch.setattr(TrainingState, "step", watched)
+    monkeypatch.setattr(Trainer, "step", watched)
     train(settings(optimizer, lr=0.1), digits, tmp_path / "run", tmp_path / "run.pt")
     rows = history(tmp_path / "run")
     assert len(flips) == EPOCHS * STEPS and float(rows[0]["flip_rate"]) > 0
@@ -374,7 +375,7 @@ def keras_adam(parameters, gradients, lr):
 
 
 def test_latent_weights_stay_within_one(digits, tmp_path, monkeypatch):
-    largest, step = [], TrainingState.step
+    largest, step = [], Trainer.step
 
     def watched(state, *args):
         outcome = step(state, *args)
@@ -382,7 +383,7 @@ def test_latent_weights_stay_within_one(digits, tmp_path, monkeypatch):
         largest.append(max(w.abs().max().item() for w in weights))
         return outcome
 
-    monkeypatch.setattr(TrainingState, "step", watched)
+    monkeypatch.setattr(Trainer, "step", watched)
     train(settings("latent", lr=0.3), digits, tmp_path / "run", tmp_path / "run.pt")
     assert max(largest) == 1.0, "reached, and never left"
 
@@ -440,3 +441,25 @@ def test_training_changed_the_weights_it_is_to_change(digits, optimizer, tmp_pat
     trained = train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
     for (name, before), after in zip(fresh.named_parameters(), trained.parameters(), strict=True):
         assert not torch.equal(before, after), name
+
+
+def test_recomputed_statistics_are_those_of_training_batches(digits, tmp_path):
+    """Against means and variances of the first layer's output, computed without batch norm.
+
+    They change what a network says of images, but not how it is trained.
+    """
+    networks = {
+        kind: train(settings(norm_statistics=kind), digits, tmp_path / kind, tmp_path / "c.pt")
+        for kind in ("moving", "recomputed")
+    }
+    moving, recomputed = networks["moving"], networks["recomputed"]
+    for one, other in zip(moving.parameters(), recomputed.parameters(), strict=True):
+        assert torch.equal(one, other)
+    trainer = Trainer(settings(), digits, "cpu")
+    with torch.no_grad():
+        maps = [recomputed.conv1(images) for images, _ in trainer.batches(EPOCHS)]
+    means = torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0)
+    variances = torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0)
+    torch.testing.assert_close(recomputed.norm1.running_mean, means)
+    torch.testing.assert_close(recomputed.norm1.running_var, variances)
+    assert not torch.allclose(moving.norm1.running_mean, means)

@@ -36,6 +36,7 @@ def settings(optimizer: str = "bop", **changes) -> dict:
         "epochs": EPOCHS,
         "batch_size": BATCH,
         "train_on": "train",
+        "norm_statistics": "moving",
         "seed": 0,
         "threads": 1,
         **changes,

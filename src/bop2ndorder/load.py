@@ -6,7 +6,7 @@ from torch import nn
 
 from .networks import build
 from .store import damaged_file, read_json
-from .train import network_settings
+from .trainer import network_settings
 from .weights import load_weights
 
 

@@ -10,7 +10,7 @@ from .config import Run
 from .evaluate import TIMES, read_history
 from .networks import build
 from .store import DONE
-from .train import network_settings
+from .trainer import network_settings
 from .workflow import Workflow
 
 # Where no record tells the speed, estimates assume sustained float32 operations per second: of a

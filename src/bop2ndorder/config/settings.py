@@ -159,6 +159,7 @@ class Settings(Strict):
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
     train_on: Literal["train", "all"]
+    norm_statistics: Literal["moving", "recomputed"]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     threads: Annotated[int, Field(ge=1)]
 
