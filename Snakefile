@@ -13,7 +13,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from bop2ndorder.config import ParamsError, load_study
-from bop2ndorder.workflow import RUN_FILES, Workflow
+from bop2ndorder.workflow import OUTDATED, RUN_FILES, Workflow
 
 min_version("9.27")
 
@@ -82,7 +82,7 @@ rule report:
 
 rule outdated:
     output:
-        temp(touch(".snakemake/outdated/{product}")),
+        touch(OUTDATED / "{product}"),
 
 
 rule prepare:

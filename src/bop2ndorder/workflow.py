@@ -6,6 +6,7 @@ they were made from; they are current when that key is still the one of today's 
 contents decide what is made again, never file times.
 """
 
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,8 @@ RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "p
 ANALYSIS = ("analysis.experiments", "analysis.notebooks", "analysis.report")
 NOTEBOOKS = Path("notebooks")
 # Markers that make Snakemake redo a product that is there but not current; never in git or DVC.
-OUTDATED = Path(".snakemake/outdated")
+# Each process names its own: Snakemake keeps them, and one that is there asks for nothing.
+OUTDATED = Path(".snakemake/outdated", str(time.time_ns()))
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,7 @@ class Workflow:
 
     def unrecorded(self, run: str) -> list[str]:
         """The marker to add to the inputs of a record that is not that of the run's weights."""
-        done, metrics = self.run(run) / DONE, self.record(run) / RECORD[0]
-        try:
-            weights = read_json(done)["files"]["weights.safetensors"]["sha256"]
-            same = read_json(metrics)["weights_sha256"] == weights
-        except (OSError, ValueError, KeyError, TypeError):
-            return []  # one of them is missing, which Snakemake sees by itself
-        return [] if same else [str(OUTDATED / f"record-{run}")]
+        return [str(OUTDATED / f"record-{run}")] if self._differs(run) else []
 
     def markers(self) -> list[str]:
         """The markers of all results that are there but not current, for targets to ask for.
@@ -125,6 +121,15 @@ class Workflow:
         """The markers of all damaged runs."""
         return [marker for run in self.runs for marker in self.damaged(run)]
 
+    def _differs(self, run: str) -> bool:
+        done, metrics = self.run(run) / DONE, self.record(run) / RECORD[0]
+        try:
+            weights = read_json(done)["files"]["weights.safetensors"]["sha256"]
+            same = read_json(metrics)["weights_sha256"] == weights
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # one of them is missing, which Snakemake sees by itself
+        return not same
+
     def _judged(self, experiment: str | None) -> list:
         """What an analysis reads: the experiment's entries, and the records' content."""
         entries = self.study.entries(self.scale, experiment)
@@ -132,10 +137,15 @@ class Workflow:
 
     @cached_property
     def _metrics(self) -> dict[str, str | None]:
-        """Run id -> hash of its record's metrics, which cover weights and answers; None if none."""
+        """Run id -> hash of its record's metrics, which cover weights and answers.
+
+        None where there is no record, or one that is to be replaced.
+        """
         paths = {run: self.record(run) / RECORD[0] for run in self.runs}
         return {
-            run: digest(path.read_text(encoding="utf-8")) if path.exists() else None
+            run: digest(path.read_text(encoding="utf-8"))
+            if path.exists() and not self._differs(run)
+            else None
             for run, path in paths.items()
         }
 
