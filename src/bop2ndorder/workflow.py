@@ -6,7 +6,6 @@ they were made from; they are current when that key is still the one of today's 
 contents decide what is made again, never file times.
 """
 
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +20,7 @@ RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "p
 ANALYSIS = ("analysis.experiments", "analysis.notebooks", "analysis.report")
 NOTEBOOKS = Path("notebooks")
 # Markers that make Snakemake redo a product that is there but not current; never in git or DVC.
-# Each process names its own: Snakemake keeps them, and one that is there asks for nothing.
-OUTDATED = Path(".snakemake/outdated", str(time.time_ns()))
+OUTDATED = Path(".snakemake/outdated")
 
 
 @dataclass(frozen=True)
@@ -96,17 +94,18 @@ class Workflow:
         path = self.key_file(product)
         if not path.exists() or path.read_text(encoding="utf-8").strip() == self.key(product):
             return []
-        return [str(OUTDATED / product)]
+        return [_marker(product, path)]
 
     def damaged(self, run: str) -> list[str]:
         """The marker to add to the inputs of a run of which a file is missing or truncated."""
-        folder = self.run(run)
-        broken = (folder / DONE).exists() and damaged_file(folder) is not None
-        return [str(OUTDATED / f"run-{run}")] if broken else []
+        done = self.run(run) / DONE
+        broken = done.exists() and damaged_file(done.parent) is not None
+        return [_marker(f"run-{run}", done)] if broken else []
 
     def unrecorded(self, run: str) -> list[str]:
         """The marker to add to the inputs of a record that is not that of the run's weights."""
-        return [str(OUTDATED / f"record-{run}")] if self._differs(run) else []
+        metrics = self.record(run) / RECORD[0]
+        return [_marker(f"record-{run}", metrics)] if self._differs(run) else []
 
     def markers(self) -> list[str]:
         """The markers of all results that are there but not current, for targets to ask for.
@@ -148,6 +147,14 @@ class Workflow:
             else None
             for run, path in paths.items()
         }
+
+
+def _marker(what: str, condemned: Path) -> str:
+    """Path of the marker that condemns a file as it is now.
+
+    A marker that is there already asks for nothing, so each state of the file has its own.
+    """
+    return str(OUTDATED / f"{what}-{condemned.stat().st_mtime_ns}")
 
 
 def _analysis_code() -> list[str]:
