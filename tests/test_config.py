@@ -186,7 +186,7 @@ def test_ids_are_short_safe_names_that_settings_decide(study, tmp_path):
     for scale in SCALES:
         for name in study.runs(scale):
             assert re.fullmatch(r"[a-z0-9][a-z0-9.-]{10,120}", name)
-    path = changed(tmp_path, ("set: {epochs: 7}", "set: {epochs: 8}"))
+    path = changed(tmp_path, ("set: {epochs: 7}", "set: {epochs: 9}"))
     before, after = set(study.runs("quick")), set(load_study(path).runs("quick"))
     schedules = {e.run.id for e in study.entries("quick", "schedules")}
     assert before - after == schedules and len(after) == len(before)
