@@ -44,9 +44,7 @@ def train(
         OSError: the checkpoint cannot be written.
     """
     torch.set_num_threads(settings["threads"])
-    torch.use_deterministic_algorithms(True)
-    # It would also fill every new tensor, to show reads of unset memory: a tenth of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    use_deterministic_kernels()
     torch.manual_seed(settings["seed"])
     trainer = Trainer(settings, data, device)
     history = trainer.resume(checkpoint) if checkpoint.exists() else []
@@ -60,6 +58,13 @@ def train(
     save_weights(trainer.network, folder / "weights.safetensors")
     checkpoint.unlink(missing_ok=True)
     return trainer.network
+
+
+def use_deterministic_kernels() -> None:
+    """Make torch choose kernels whose results do not vary from call to call, or refuse."""
+    torch.use_deterministic_algorithms(True)
+    # It would also fill every new tensor, to show reads of unset memory: a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def write_history(history: list[dict[str, Any]], path: Path) -> None:

@@ -1,0 +1,34 @@
+"""python -m benchmarks: all parts, or the named ones. Keep the machine otherwise idle."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bop2ndorder.store import read_json, write_json
+
+from . import machine, optimizers, page, training, workflow
+
+RESULTS = Path(__file__).with_name("results.json")
+PARTS: dict[str, Callable[[], Any]] = {
+    "training": training.measure,
+    "optimizers": optimizers.measure,
+    "start": workflow.measure_start,
+    "planning": workflow.measure_planning,
+    "study": workflow.measure_study,
+}
+
+
+@click.command()
+@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
+def main(parts: tuple[str, ...]) -> None:
+    """Measure PARTS (default: all, three quarters of an hour); write results.json and the page."""
+    results = read_json(RESULTS) if RESULTS.exists() else {}
+    for part in parts or PARTS:
+        results[part] = {"on": machine.facts(), "found": PARTS[part]()}
+        write_json(RESULTS, results)
+    page.write(results)
+
+
+main()

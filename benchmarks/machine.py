@@ -1,0 +1,28 @@
+"""The machine: what it is, and how fast it copies."""
+
+import platform
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from bop2ndorder.provenance import commit, hardware
+
+
+def facts() -> dict[str, Any]:
+    """What a measurement was made on."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    return {**commit(), "hardware": hardware(), "versions": versions}
+
+
+def copy_bandwidth(threads: int) -> float:
+    """Bytes per second, those read and those written, of copying 256 MiB (median of 9)."""
+    torch.set_num_threads(threads)
+    source, target = torch.ones(2**26), torch.zeros(2**26)
+    seconds = []
+    for _ in range(9):
+        started = time.perf_counter()
+        target.copy_(source)
+        seconds.append(time.perf_counter() - started)
+    return 2 * source.nbytes / statistics.median(seconds)
