@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce setup test lint lock clean-stale
+.PHONY: reproduce setup test benchmark lint lock clean-stale
 .DEFAULT_GOAL := reproduce
 
 reproduce: $(READY)  ## run the study at the scale of params.yaml and record it in DVC
@@ -28,6 +28,9 @@ $(READY): requirements.lock pyproject.toml
 
 test: $(READY)  ## all tests
 	pytest
+
+benchmark: $(READY)  ## measure speed: an hour on an idle machine, needs Python 3.11 or older for the peer
+	python -m benchmarks
 
 lint: $(READY)  ## style of Python and Snakemake files, and Snakemake's own advice
 	ruff check .

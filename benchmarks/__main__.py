@@ -23,7 +23,7 @@ PARTS: dict[str, Callable[[], Any]] = {
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 def main(parts: tuple[str, ...]) -> None:
-    """Measure PARTS (default: all, three quarters of an hour); write results.json and the page."""
+    """Measure PARTS (default: all, about an hour); write results.json and the page."""
     results = read_json(RESULTS) if RESULTS.exists() else {}
     for part in parts or PARTS:
         results[part] = {"on": machine.facts(), "found": PARTS[part]()}

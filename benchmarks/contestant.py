@@ -18,9 +18,7 @@ HERE = Path(__file__).resolve().parent
 ANSWER = "contestant: "
 
 
-def serve(
-    step: Callable[[], None], units: int, seconds: float, at_least: int = 3
-) -> None:
+def serve(step: Callable[[], None], units: int, seconds: float, at_least: int = 3) -> None:
     """Within a contestant: for each line on the standard input, work and print units per second.
 
     Args:

@@ -1,6 +1,6 @@
-"""Contestant: larq's Bop on Keras, trained by model.fit on arrays. larq_bop.py WIDTH DENSE BATCH THREADS
+"""Contestant: larq's Bop on Keras, trained by fit. larq_bop.py WIDTH DENSE BATCH THREADS
 
-Runs in an environment of its own (larq-requirements.txt). It is spared the augmentation.
+Runs on arrays, in an environment of its own (larq-requirements.txt); is spared the augmentation.
 """
 
 import sys

@@ -38,7 +38,7 @@ def test_block_is_replaced_and_nothing_else(tmp_path):
             '"test accuracy (%)"], "rows": [["Bop", "", "91.2"]]}]}'
         )
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    readme.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n")
     write_readme(readme, tmp_path / "quick")
     text = readme.read_text()
     assert text.startswith("before\n\n<!--") and text.endswith("-->\n\nafter\n")

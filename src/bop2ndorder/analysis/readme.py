@@ -28,21 +28,25 @@ def write_readme(readme: Path, results: Path) -> None:
         FileNotFoundError: a table is not there yet.
     """
     whole = readme.read_text(encoding="utf-8")
-    old = block_of(whole)
     new = block(results.as_posix(), lambda name: (results / name).read_text(encoding="utf-8"))
-    readme.write_text(whole.replace(old, new), encoding="utf-8")
+    readme.write_text(replace_block(whole, BEGIN, END, new), encoding="utf-8")
 
 
-def block_of(readme: str) -> str:
-    """The block in the text of a README, comments included."""
-    found = re.findall(f"{re.escape(BEGIN)}.*?{re.escape(END)}", readme, re.DOTALL)
+def replace_block(page: str, begin: str, end: str, new: str) -> str:
+    """The page with what stands between its two comments replaced."""
+    return page.replace(block_of(page, begin, end), new)
+
+
+def block_of(page: str, begin: str = BEGIN, end: str = END) -> str:
+    """What stands between two comments of a page; `ValueError` unless they are there once."""
+    found = re.findall(f"{re.escape(begin)}\n\n(.*?)\n\n{re.escape(end)}", page, re.DOTALL)
     if len(found) != 1:
-        raise ValueError(f"README.md must hold the lines `{BEGIN}` and `{END}` once, in this order")
+        raise ValueError(f"the page must hold the lines `{begin}` and `{end}` once, in this order")
     return found[0]
 
 
 def block(folder: str, read: Callable[[str], str]) -> str:
-    """The block as it should be.
+    """What should stand between the comments.
 
     Args:
         folder: results/SCALE, for links.
@@ -60,4 +64,4 @@ def block(folder: str, read: Callable[[str], str]) -> str:
         frame = pd.DataFrame(table["rows"], columns=table["columns"])
         shown = frame[[name for name in frame.columns if name not in LEFT_OUT]]
         parts += [markdown(shown).rstrip(), f"*{table['caption']}*"]
-    return "\n\n".join([BEGIN, *parts, END])
+    return "\n\n".join(parts)
