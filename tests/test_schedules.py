@@ -1,13 +1,17 @@
 """Schedules against values worked out by hand, and at their boundaries."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bop2ndorder.optim import Bop2ndOrder
 from bop2ndorder.schedules import (
     Constant,
     ExponentialDecay,
+    NoiseFloor,
     PolynomialDecay,
     set_hyperparameters,
 )
@@ -55,6 +59,25 @@ def test_values_stay_between_start_and_end(start, end, decay_steps, step):
     assert min(start, end) * (1 - 1e-9) <= value <= min(max(start, end) * (1 + 1e-9), 1.0)
 
 
+def test_noise_floor_is_the_spread_of_noise():
+    """Weights of pure noise: m / sqrt(v) has the standard deviation that the schedule gives."""
+    gamma = ExponentialDecay(0.1, 0.1, decay_steps=600)
+    floor = NoiseFloor(1.0, gamma)
+    assert floor(0) == pytest.approx(math.sqrt(0.1 / 1.9))
+    assert NoiseFloor(3.0, gamma)(600) == pytest.approx(3 * math.sqrt(0.01 / 1.99))
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.ones(20_000))
+    optimizer = Bop2ndOrder([weight], sigma=1e-2)
+    for step in range(2000):
+        set_hyperparameters(optimizer, {"gamma": gamma}, min(step, 1199))
+        weight.grad = torch.randn(len(weight))
+        optimizer.step()
+        if step in (599, 1999):
+            state = optimizer.state[weight]
+            spread = (state["m"] / state["v"].sqrt()).std().item()
+            assert spread == pytest.approx(floor(min(step, 1199)), rel=0.04)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -65,6 +88,7 @@ def test_values_stay_between_start_and_end(start, end, decay_steps, step):
         (lambda: PolynomialDecay(1.0, float("inf"), 5), "PolynomialDecay: end .* got inf"),
         (lambda: PolynomialDecay(1.0, 0.1, -5), "decay_steps must be .* got -5"),
         (lambda: PolynomialDecay(1.0, 0.1, 5, power=-1.0), "power must be .* got -1.0"),
+        (lambda: NoiseFloor(-1.0, Constant(0.1)), "NoiseFloor: times must be .* got -1.0"),
         (lambda: Constant(1.0)(-1), "step counts from 0, got -1"),
         (lambda: ExponentialDecay(1.0, 0.1, 5)(-1), "step counts from 0, got -1"),
         (lambda: PolynomialDecay(1.0, 0.1, 5)(-1), "step counts from 0, got -1"),

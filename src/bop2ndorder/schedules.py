@@ -13,7 +13,13 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Constant", "ExponentialDecay", "PolynomialDecay", "set_hyperparameters"]
+__all__ = [
+    "Constant",
+    "ExponentialDecay",
+    "NoiseFloor",
+    "PolynomialDecay",
+    "set_hyperparameters",
+]
 
 
 def _check(schedule: object, **values: float) -> None:
@@ -106,6 +112,33 @@ class PolynomialDecay:
         if step >= self.decay_steps:
             return self.end
         return self.end + (self.start - self.end) * (1 - step / self.decay_steps) ** self.power
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """A threshold of Bop2ndOrder that keeps its height above what noise alone does.
+
+    Of a gradient that is nothing but noise, m / sqrt(v) has the standard deviation
+    ``sqrt(gamma / (2 - gamma))``, since m averages over about 2 / gamma steps. The value is
+    ``times`` that, with gamma of the same step, so that it falls as gamma does.
+
+    Args:
+        times: threshold in standard deviations of the noise, at least 0.
+        gamma: schedule of the adaptivity rate.
+
+    Source: ours; docs/flips.md derives and simulates it. It holds without bias correction, and
+    where sigma is small enough for v to be steady.
+    """
+
+    times: float
+    gamma: Callable[[int], float]
+
+    def __post_init__(self):
+        _check(self, times=self.times)
+
+    def __call__(self, step: int) -> float:
+        gamma = self.gamma(step)
+        return self.times * math.sqrt(gamma / (2 - gamma))
 
 
 def set_hyperparameters(

@@ -18,7 +18,13 @@ from .data.dataset import Data
 from .networks import adam_groups, build
 from .optim import Bop, Bop2ndOrder
 from .predict import check_finite, predict
-from .schedules import Constant, ExponentialDecay, PolynomialDecay, set_hyperparameters
+from .schedules import (
+    Constant,
+    ExponentialDecay,
+    NoiseFloor,
+    PolynomialDecay,
+    set_hyperparameters,
+)
 
 HYPERPARAMETERS = ("gamma", "sigma", "threshold")
 STATISTICS_BATCHES = 100
@@ -117,7 +123,7 @@ class Trainer:
         self.adam.step()
 
     def flips(self) -> dict[str, int]:
-        """Flips of each binary layer since the first step; a latent weight's sign counts."""
+        """Flips of each binary layer, counted from any step; a latent weight's sign counts."""
         if self.flipper is None:
             return {name: count.item() for name, count in self.latent_flips.items()}
         states = {name: self.flipper.state.get(layer.weight) for name, layer in self.layers.items()}
@@ -163,7 +169,6 @@ class Trainer:
             "network": self.network.state_dict(),
             "adam": self.adam.state_dict(),
             "flipper": None if self.flipper is None else self.flipper.state_dict(),
-            "latent_flips": self.latent_flips,
         }
         save_checkpoint(state, path)
 
@@ -174,19 +179,19 @@ class Trainer:
         self.adam.load_state_dict(state["adam"])
         if self.flipper is not None:
             self.flipper.load_state_dict(state["flipper"])
-        self.latent_flips = state["latent_flips"]
         return state["history"]
 
     def _schedules(self) -> dict[str, dict[str, Schedule]]:
         """Schedules of both optimizers' hyperparameters."""
-        optimizer = self.settings["optimizer"]
-        flipper = {name: optimizer[name] for name in HYPERPARAMETERS if name in optimizer}
+        optimizer, epochs = self.settings["optimizer"], self.settings["epochs"]
+        flipper: dict[str, Schedule] = {}
+        for name in HYPERPARAMETERS:
+            if name in optimizer:
+                gamma = flipper.get("gamma")
+                flipper[name] = make_schedule(optimizer[name], self.steps, epochs, gamma)
         return {
-            who: {
-                name: make_schedule(value, self.steps, self.settings["epochs"])
-                for name, value in values.items()
-            }
-            for who, values in (("flipper", flipper), ("adam", {"lr": self.settings["lr"]}))
+            "flipper": flipper,
+            "adam": {"lr": make_schedule(self.settings["lr"], self.steps, epochs)},
         }
 
     def _value(self, name: str, step: int) -> float | None:
@@ -200,16 +205,21 @@ def network_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings["network"], "latent": settings["optimizer"]["name"] == "latent"}
 
 
-def make_schedule(value: float | dict[str, Any], steps: int, epochs: int) -> Schedule:
+def make_schedule(
+    value: float | dict[str, Any], steps: int, epochs: int, gamma: Schedule | None = None
+) -> Schedule:
     """The schedule that params.yaml declares, its lengths in epochs turned into steps.
 
     Args:
         value: a number, or a mapping with kind, start and so on.
         steps: steps in an epoch.
         epochs: epochs of the run, over which a polynomial goes unless it says otherwise.
+        gamma: the schedule of gamma, which a noise floor follows.
     """
     if not isinstance(value, dict):
         return Constant(value)
+    if value["kind"] == "noise_floor":
+        return NoiseFloor(value["times"], gamma)
     if value["kind"] == "exponential":
         return ExponentialDecay(value["start"], value["rate"], round(value["every"] * steps))
     length = round((value["epochs"] or epochs) * steps)

@@ -32,12 +32,12 @@ def optimizer_of(settings: dict) -> str:
 
 
 def start(value: Any) -> float | None:
-    """A hyperparameter's value at the first step: of a number itself, of a schedule its start."""
-    return value["start"] if isinstance(value, dict) else value
+    """A hyperparameter's value at the first step, where it stands in the settings."""
+    return value.get("start") if isinstance(value, dict) else value
 
 
 def kind(value: Any) -> str:
-    """The kind of a hyperparameter's schedule: none, exponential or polynomial."""
+    """The kind of a hyperparameter's schedule: none, exponential, polynomial or noise_floor."""
     return value["kind"] if isinstance(value, dict) else "none"
 
 
@@ -45,6 +45,8 @@ def text(value: Any) -> str:
     """A hyperparameter for a reader: 1e-7, or 1e-2 to 1e-5."""
     if not isinstance(value, dict):
         return "" if value is None or value != value else number(value)
+    if value["kind"] == "noise_floor":
+        return f"{number(value['times'])} × noise"
     if value["kind"] == "exponential":
         return f"{number(value['start'])} × {number(value['rate'])} / {value['every']:g} ep."
     return f"{number(value['start'])} → {number(value['end'])}"

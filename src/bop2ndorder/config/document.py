@@ -34,10 +34,14 @@ DataName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")]
 
 
 class Arm(Strict):
-    """One of the things that an experiment compares: what it sets, and a grid of its own."""
+    """One of the things that an experiment compares: what it sets, and a grid of its own.
+
+    Where it names seeds, they take the place of the experiment's.
+    """
 
     set: dict[str, Any] = {}
     grid: dict[str, Values] = {}
+    seeds: Seeds | None = None
 
 
 class Experiment(Strict):
@@ -99,7 +103,8 @@ def points(experiment: Experiment, place: Path, defaults: dict) -> Iterator[Poin
     for name, arm in arms.items():
         inner = (*place, "arms", name)
         grids = [((*place, "grid"), experiment.grid), ((*inner, "grid"), arm.grid)]
-        for layers in _combinations(grids, place, experiment.seeds):
+        seeds = (inner, arm.seeds) if arm.seeds else (place, experiment.seeds)
+        for layers in _combinations(grids, *seeds):
             yield Point(name, None, (*common, ((*inner, "set"), arm.set), *layers))
     for axis, values in experiment.axes.items():
         for layers in _combinations([((*place, "axes"), {axis: values})], place, experiment.seeds):

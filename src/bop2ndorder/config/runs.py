@@ -72,6 +72,8 @@ def _short(value: Any) -> str:
         mantissa, e, exponent = text.partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}{e}{int(exponent) if e else ''}"
+    if value.kind == "noise_floor":
+        return f"{_short(value.times)}floor"
     if value.kind == "exponential":
         return f"{_short(value.start)}x{_short(value.rate)}"
     return f"{_short(value.start)}to{_short(value.end)}"

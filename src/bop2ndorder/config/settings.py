@@ -1,7 +1,7 @@
 """The settings of one run, typed and strict: what may be written, in which range."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -41,23 +41,31 @@ class Polynomial(Strict, Generic[Number]):
     epochs: Positive | None = None
 
 
+class NoiseFloor(Strict):
+    """A threshold `times` the standard deviation that noise gives m / sqrt(v) at that gamma."""
+
+    kind: Literal["noise_floor"]
+    times: NonNegative
+
+
 def _kind(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("kind"))
     return getattr(value, "kind", "number")
 
 
-def _scheduled(number: Any) -> Any:
-    """A number, or a schedule whose values have that number's range."""
+def _scheduled(number: Any, *others: type[Strict]) -> Any:
+    """A number, or a schedule whose values have that number's range, or of one of the others."""
+    kinds = {"exponential": Exponential[number], "polynomial": Polynomial[number]}
+    kinds |= {other.model_fields["kind"].annotation.__args__[0]: other for other in others}
+    tagged = [Annotated[model, Tag(kind)] for kind, model in kinds.items()]
     return Annotated[
-        Annotated[number, Tag("number")]
-        | Annotated[Exponential[number], Tag("exponential")]
-        | Annotated[Polynomial[number], Tag("polynomial")],
+        Union[Annotated[number, Tag("number")], *tagged],  # noqa: UP007  of a list
         Discriminator(
             _kind,
             custom_error_type="schedule_kind",
             custom_error_message="Input should be a number or a schedule whose kind is "
-            "exponential or polynomial",
+            + " or ".join(kinds),
         ),
     ]
 
@@ -72,7 +80,7 @@ class Bop2ndOrder(Strict):
     name: Literal["bop2ndorder"]
     gamma: _scheduled(Rate)
     sigma: _scheduled(Rate)
-    threshold: _scheduled(NonNegative)
+    threshold: _scheduled(NonNegative, NoiseFloor)
     eps: NonNegative = 1e-10
     bias_correction: Literal["none", "constant", "adam"] = "none"
 
@@ -218,6 +226,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "birealnet": BiRealNet,
     "exponential": Exponential,
     "polynomial": Polynomial,
+    "noise_floor": NoiseFloor,
     "shift_and_flip": ShiftAndFlip,
     "resized_crop": ResizedCrop,
     "data": Data,
