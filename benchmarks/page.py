@@ -52,10 +52,10 @@ def block(results: dict[str, Any]) -> str:
     return "\n\n".join(texts)
 
 
-def _training(found: dict) -> Iterator[str]:
+def _training(found: list) -> Iterator[str]:
     yield "### Training"
     rows = []
-    for case in found["cases"]:
+    for case in found:
         images, fraction = case["images_per_second"], case["fraction_of_limit"]
         rows.append({
             "width": f"{case['width']}",
@@ -67,10 +67,12 @@ def _training(found: dict) -> Iterator[str]:
             "times larq": f"{images['ours'] / images['larq']:.2f}",
         })  # fmt: skip
     yield markdown(pd.DataFrame(rows)).rstrip()
-    sizes = {case["width"]: case["operations_per_image"] / 6e6 for case in found["cases"]}
+    pairs = [(case["width"], case["turns"]) for case in found]
+    sizes = {case["width"]: case["operations_per_image"] / 6e6 for case in found}
+    turns = " and ".join(f"{n} (width {w})" for w, n in dict.fromkeys(pairs))
     counted = ", ".join(f"{macs:.3f} at width {width}" for width, macs in sizes.items())
     yield (
-        f"Medians of {found['turns']} turns. Million multiply-accumulates an image, forward: "
+        f"Medians of {turns} turns. Million multiply-accumulates an image, forward: "
         f"{counted}; an image in training takes six operations for each."
     )
 
@@ -127,7 +129,7 @@ def _planning(found: dict) -> Iterator[str]:
 def draw(results: dict[str, Any]) -> Figure:
     """Fractions of the limit for every case, and milliseconds of the optimizers' steps."""
     figure, [[left, right]] = panels(1, 2, 3.6, width_ratios=(2, 1))
-    cases = results["training"]["found"]["cases"]
+    cases = results["training"]["found"]
     for place, (name, (title, colour)) in enumerate(CONTESTANTS.items()):
         at = [case + 0.27 * (place - 1) for case in range(len(cases))]
         heights = [case["fraction_of_limit"][name] for case in cases]
