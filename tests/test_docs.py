@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import page
+from bop2ndorder.analysis.readme import block_of
+from bop2ndorder.store import read_json
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -28,6 +32,12 @@ def test_flips_quotes_what_the_script_prints(figures, tmp_path):
     assert set(re.findall(r"\(figures/(\w+\.png)\)", page)) == drawn
 
 
+def test_performance_shows_what_was_measured():
+    results = read_json(Path("benchmarks/results.json"))
+    shown = block_of((DOCS / "performance.md").read_text(encoding="utf-8"), page.BEGIN, page.END)
+    assert shown == page.block(results), "run `python -m benchmarks` anew, or its page alone"
+
+
 def test_rule_graph_names_the_rules_of_the_snakefile():
     rules = set(re.findall(r"^rule (\w+):", Path("Snakefile").read_text(), re.MULTILINE))
     page = (DOCS / "workflow.md").read_text(encoding="utf-8")
@@ -36,6 +46,6 @@ def test_rule_graph_names_the_rules_of_the_snakefile():
 
 
 def test_links_lead_somewhere():
-    for page in (*DOCS.glob("*.md"), DOCS.parent / "README.md"):
-        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+    for text in (*DOCS.glob("*.md"), DOCS.parent / "README.md"):
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text.read_text(encoding="utf-8")):
+            assert (text.parent / link).exists(), f"{text.name}: {link}"
