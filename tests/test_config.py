@@ -78,7 +78,12 @@ def test_ten_mistakes_give_ten_sentences(tmp_path):
 
 def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
     path = changed(
-        tmp_path, ("epochs: 150 ", "epochs: 0 "), ("set: {epochs: 4}", "set: {epochs: x}")
+        tmp_path,
+        ("epochs: 150 ", "epochs: 0 "),
+        (
+            "      normalization:\n        set: {epochs: 3}",
+            "      normalization:\n        set: {epochs: x}",
+        ),
     )
     assert mistakes(path) == [
         "scales.small.experiments.normalization.set.epochs: found 'x'; must be a valid integer",
@@ -101,6 +106,12 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
         ("      biased: {set:", "      bop: {set:", "duplicate key"),
         ("optimizer: {bias_correction: adam}", "optimizer: {bias_correction: constant}", "twice"),
         ("scale: quick ", "scale: [quick", "params.yaml"),
+        ("times: 1.0}", "times: -1.0}", "grid.optimizer.threshold.times: found -1.0"),
+        (
+            "threshold: {kind: exponential, start: 1.0e-6, rate: 0.1, every: 100}",
+            "sigma: {kind: noise_floor, times: 1.0}",
+            "must be a number or a schedule whose kind is exponential or polynomial",
+        ),
     ],
 )
 def test_a_mistake_is_named(tmp_path, old, new, expected):
@@ -129,12 +140,24 @@ def test_numbers_as_people_and_dvc_write_them(tmp_path, written):
     assert run.settings.optimizer.gamma == 1e-7
 
 
-def test_the_five_experiments_exist_at_every_scale(study):
-    five = ["normalization", "hyperparameters", "schedules", "cifar10", "imagenet"]
+def test_the_experiments_of_the_paper_exist_at_every_scale(study):
+    experiments = ["normalization", "hyperparameters", "schedules", "cifar10", "noise_floor"]
+    published = {(e.experiment, e.arm, e.axis) for e in study.entries("paper")}
     for scale in SCALES:
-        assert study.experiments(scale) == five
-        structure = {(e.experiment, e.arm, e.axis) for e in study.entries(scale)}
-        assert structure == {(e.experiment, e.arm, e.axis) for e in study.entries("paper")}
+        assert study.experiments(scale)[:6] == [*experiments, "imagenet"]
+        assert published <= {(e.experiment, e.arm, e.axis) for e in study.entries(scale)}
+
+
+def test_an_arm_may_have_seeds_of_its_own(tmp_path):
+    old = "arms:\n          bop: {set: {optimizer: {gamma: {every: 4}}}}"
+    path = changed(tmp_path, (old, old.replace("}}}}", "}}}, seeds: [5, 6, 7]}")))
+    seeds = {}
+    for entry in load_study(path).entries("quick", "cifar10"):
+        seeds.setdefault(entry.arm, []).append(entry.run.settings.seed)
+    assert seeds.pop("bop") == [5, 6, 7]
+    assert set(map(tuple, seeds.values())) == {(0, 1)}
+    wrong = changed(tmp_path, (old, old.replace("}}}}", "}}}, seeds: [5, 5]}")))
+    assert "scales.quick.experiments.cifar10.arms.bop.seeds: lists 5 twice" in mistakes(wrong)[0]
 
 
 def test_quick_is_quick(study):
