@@ -1,6 +1,7 @@
 """python -m benchmarks: all parts, or the named ones. Keep the machine otherwise idle."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from . import machine, optimizers, page, training, workflow
 
 RESULTS = Path(__file__).with_name("results.json")
 PARTS: dict[str, Callable[[], Any]] = {
-    "training": training.measure,
+    "narrow": partial(training.measure, width=16, dense=128, turns=7),
+    # A turn of the wide network takes half a minute.
+    "wide": partial(training.measure, width=128, dense=1024, turns=5),
     "optimizers": optimizers.measure,
     "start": workflow.measure_start,
     "planning": workflow.measure_planning,

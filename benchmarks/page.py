@@ -32,7 +32,8 @@ def write(results: dict[str, Any]) -> None:
 def block(results: dict[str, Any]) -> str:
     """What stands between the comments, for the parts that have been measured."""
     parts = {
-        "training": _training,
+        "narrow": _training,
+        "wide": _training,
         "optimizers": _optimizers,
         "start": _start,
         "study": _study,
@@ -53,12 +54,11 @@ def block(results: dict[str, Any]) -> str:
 
 
 def _training(found: list) -> Iterator[str]:
-    yield "### Training"
+    yield f"### Training BinaryNet of width {found[0]['width']}"
     rows = []
     for case in found:
         images, fraction = case["images_per_second"], case["fraction_of_limit"]
         rows.append({
-            "width": f"{case['width']}",
             "batch": f"{case['batch']}",
             "threads": f"{case['threads']}",
             "limit (10⁹/s)": f"{case['limit_operations_per_second'] / 1e9:.0f}",
@@ -67,13 +67,10 @@ def _training(found: list) -> Iterator[str]:
             "times larq": f"{images['ours'] / images['larq']:.2f}",
         })  # fmt: skip
     yield markdown(pd.DataFrame(rows)).rstrip()
-    pairs = [(case["width"], case["turns"]) for case in found]
-    sizes = {case["width"]: case["operations_per_image"] / 6e6 for case in found}
-    turns = " and ".join(f"{n} (width {w})" for w, n in dict.fromkeys(pairs))
-    counted = ", ".join(f"{macs:.3f} at width {width}" for width, macs in sizes.items())
+    macs = found[0]["operations_per_image"] / 6e6
     yield (
-        f"Medians of {turns} turns. Million multiply-accumulates an image, forward: "
-        f"{counted}; an image in training takes six operations for each."
+        f"Medians of {found[0]['turns']} turns. The forward pass of an image takes {macs:.3f} "
+        "million multiply-accumulates, its training six operations for each."
     )
 
 
@@ -98,12 +95,12 @@ def _optimizers(found: list) -> Iterator[str]:
 def _start(found: dict) -> Iterator[str]:
     yield "### Start of a run"
     more = found["first_step"] - found["import_torch"]
-    dynamo = found["import_torch_dynamo"] - found["import_torch"]
+    optimizer = found["make_an_optimizer"] - found["import_torch"]
     yield (
         f"From the start of `bop2ndorder train` to the end of its first step "
         f"{found['first_step']:.2f} s: {more:.2f} s more than `python -c 'import torch'` "
-        f"({found['import_torch']:.2f} s). Of that, importing `torch._dynamo`, which constructing "
-        f"any `torch.optim` object does, takes {dynamo:.2f} s."
+        f"({found['import_torch']:.2f} s). Constructing any `torch.optim` object, which imports "
+        f"`torch._dynamo`, takes {optimizer:.2f} s of that."
     )
 
 
@@ -129,7 +126,7 @@ def _planning(found: dict) -> Iterator[str]:
 def draw(results: dict[str, Any]) -> Figure:
     """Fractions of the limit for every case, and milliseconds of the optimizers' steps."""
     figure, [[left, right]] = panels(1, 2, 3.6, width_ratios=(2, 1))
-    cases = results["training"]["found"]
+    cases = [*results["narrow"]["found"], *results["wide"]["found"]]
     for place, (name, (title, colour)) in enumerate(CONTESTANTS.items()):
         at = [case + 0.27 * (place - 1) for case in range(len(cases))]
         heights = [case["fraction_of_limit"][name] for case in cases]

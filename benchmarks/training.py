@@ -1,5 +1,6 @@
 """Training throughput: ours, beside the machine's limit and two peers."""
 
+import itertools
 import subprocess
 import venv
 from typing import Any
@@ -12,26 +13,19 @@ from bop2ndorder.networks import binarynet
 
 from .contestant import HERE, Contestant, take_turns
 
-CASES = [
-    (width, dense, batch, threads)
-    for width, dense in ((16, 128), (128, 1024))
-    for threads in (1, 2)
-    for batch in (50, 100)
-]
 SIZES = (1024, 2048, 4096)
-TURNS = {16: 7, 128: 3}  # of each width; a turn of the wide network takes half a minute
 LARQ = HERE.parent / ".venv-larq"
 
 
-def measure() -> list[dict[str, Any]]:
-    """Every case's images per second, and its fraction of the limit at the same threads.
+def measure(width: int, dense: int, turns: int) -> list[dict[str, Any]]:
+    """Images per second for each batch and number of threads, and fractions of the limit.
 
     The limit is the best of three median rates of a float32 matrix product. An image takes three
     times the operations of the forward pass (one pass forward, two products backward).
     """
     python = larq_python()
     rows = []
-    for width, dense, batch, threads in CASES:
+    for threads, batch in itertools.product((1, 2), (50, 100)):
         arguments = (width, dense, batch, threads)
         contestants = [
             *(Contestant(f"mm{size}", "limit.py", (size, threads)) for size in SIZES),
@@ -39,7 +33,7 @@ def measure() -> list[dict[str, Any]]:
             Contestant("plain", "plain.py", arguments),
             Contestant("larq", "larq_bop.py", arguments, python),
         ]
-        rates = take_turns(contestants, TURNS[width])
+        rates = take_turns(contestants, turns)
         for contestant in contestants:
             contestant.stop()
         limit = max(rates[f"mm{size}"] for size in SIZES)
@@ -50,7 +44,7 @@ def measure() -> list[dict[str, Any]]:
             "dense": dense,
             "batch": batch,
             "threads": threads,
-            "turns": TURNS[width],
+            "turns": turns,
             "limit_operations_per_second": limit,
             "operations_per_image": operations,
             "images_per_second": images,

@@ -1,6 +1,6 @@
 """Laying one mapping over another, and finding where in the file a value came from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Path = tuple[str, ...]
@@ -37,6 +37,19 @@ def depth(tree: Any, path: Sequence[str]) -> int:
             return found
         tree = tree[key]
     return len(path)
+
+
+def odd_keys(tree: Any, place: Path = ()) -> Iterator[str]:
+    """A sentence for every key that is no text, as YAML has them: numbers, null, true."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if isinstance(key, str):
+                yield from odd_keys(value, (*place, key))
+            else:
+                yield f"{'.'.join(place) or 'top level'}: found the key {key!r}; must be a name"
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from odd_keys(value, place)
 
 
 def value_at(tree: Any, path: Sequence[str]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from .overlay import Path
-from .settings import MODELS
+from .settings import MODELS, Settings
 
 
 class ParamsError(ValueError):
@@ -19,9 +19,12 @@ class ParamsError(ValueError):
         super().__init__("\n  ".join([f"{source} is not valid, {what}:", *self.lines]))
 
 
-def plain_place(place: Iterable[str | int]) -> Path:
-    """Where pydantic found the mistake, without the tags that it adds for unions."""
-    tags = {*MODELS, "number"} - {"data"}
+def plain_place(place: Iterable[str | int], root: type[BaseModel]) -> Path:
+    """Where pydantic found the mistake, without the tags that it adds for unions.
+
+    Those stand in settings alone; elsewhere an arm, say, may have the name of such a tag.
+    """
+    tags = {*MODELS, "number"} - {"data"} if root is Settings else ()
     return tuple(str(part) for part in place if part not in tags)
 
 
@@ -94,7 +97,7 @@ def explain_all(error: ValidationError, root: type[BaseModel]) -> list[tuple[Pat
     for item in items:
         if item["type"] == "missing" and item["loc"] in misspelt:
             continue
-        place = plain_place(item["loc"])
+        place = plain_place(item["loc"], root)
         if item["type"].startswith("union_tag"):
             place = (*place, "name")
         mistakes.append((place, explain(item, root)))

@@ -206,6 +206,8 @@ def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     batch = settings.get("batch_size")
     if isinstance(batch, int) and images < batch:
         yield ("batch_size",), f"found {batch}; must be at most {images}, the images of {name!r}"
+    elif isinstance(batch, int) and batch >= 1:
+        yield from _instant_schedules(settings, images // batch)
     if isinstance(data.augment, ResizedCrop) != (data.source == "imagenet") and data.augment:
         yield (
             ("data",),
@@ -214,6 +216,24 @@ def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
                 "the other sources"
             ),
         )
+
+
+def _instant_schedules(
+    settings: dict[str, Any], steps: int
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The schedules whose length in epochs, of so many steps, comes to no step at all."""
+    optimizer = settings.get("optimizer")
+    found = (
+        {("optimizer", key): v for key, v in optimizer.items()}
+        if isinstance(optimizer, dict)
+        else {}
+    )
+    for place, value in {**found, ("lr",): settings.get("lr")}.items():
+        for key in ("every", "epochs") if isinstance(value, dict) else ():
+            length = value.get(key)
+            if isinstance(length, int | float) and 0 < length * steps <= 0.5:
+                text = f"found {length}; comes to no step, since an epoch has {steps} of them"
+                yield (*place, key), text
 
 
 # Which keys a mapping may have, by the name that stands before them in the place of an error.

@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
 from .keys import digest
-from .overlay import Path, depth, overlay, value_at
+from .overlay import Path, depth, odd_keys, overlay, value_at
 from .problems import ParamsError, explain_all
 from .runs import Entry, Run
 from .settings import Settings, misfits
@@ -67,6 +67,8 @@ def load_study(path: str | FilePath = "params.yaml", **changes: Any) -> Study:
 
 def check(document: dict, name: str = "params.yaml") -> Study:
     """The study that a document declares; raises `ParamsError` with all mistakes of all scales."""
+    if odd := list(odd_keys(document)):
+        raise ParamsError(name, odd)
     checker = _Checker(document)
     checker.outline()
     plans = {scale: tuple(checker.entries(scale)) for scale in SCALES}
@@ -102,9 +104,11 @@ class _Checker:
     def entries(self, scale: str) -> Iterator[Entry]:
         """All runs of one scale whose settings are valid; the rest is reported."""
         over = value_at(self.document, ("scales", scale)) or {}
+        if not isinstance(over, dict):
+            return  # the outline's mistakes say so
         sections = {key: self.document.get(key) for key in ("data", "defaults", "experiments")}
         plan = overlay(sections, over)
-        if not all(isinstance(plan[key], dict) for key in sections):
+        if not all(isinstance(plan.get(key), dict) for key in sections):
             return  # the outline's mistakes say so
         for name, found in plan["experiments"].items():
             place = ("experiments", str(name))

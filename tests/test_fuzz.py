@@ -1,0 +1,107 @@
+"""params.yaml, changed a thousand times: a valid study or a list of mistakes, never a traceback."""
+
+import copy
+import re
+from functools import cache
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from studies import ROOT, keep, read
+
+from bop2ndorder.config import SCALES, ParamsError, load_study
+from bop2ndorder.config.study import check
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.sampled_from(["1e-7", "", "../x", "$(touch x)", "a;b", "quick", "bop", "Ä", "x" * 300]),
+    st.text(max_size=8),
+    st.sampled_from([[], {}, [[]], [{}], {"name": "bop"}, {"kind": "polynomial"}, {"": 1}]),
+    st.builds(lambda key, value: {key: value}, st.text(max_size=5), st.integers()),
+)
+
+
+@cache
+def real():
+    """The real file with one experiment and seed; all would take too long a thousand times."""
+    study = keep(read(ROOT), "cifar10")
+    study["experiments"]["cifar10"]["seeds"] = [0]
+    quick = study["scales"]["quick"]
+    quick["experiments"]["cifar10"]["seeds"] = [0]
+    return {**study, "scales": {"quick": quick, "small": {}, "paper": {}}}
+
+
+def places(tree, path=()):
+    """The path to every value."""
+    inner = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for key, value in inner:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+@st.composite
+def documents(draw):
+    """The real file after one to three changes: deleted, renamed, replaced, doubled, moved."""
+    document = copy.deepcopy(real())
+    for _ in range(draw(st.integers(1, 3))):
+        if not document:
+            break
+        *path, key = draw(st.sampled_from(sorted(places(document), key=repr)))
+        parent = document
+        for step in path:
+            parent = parent[step]
+        change = draw(st.sampled_from(["delete", "replace", "replace", "rename", "move"]))
+        if change == "replace":
+            parent[key] = draw(ODD)
+        elif change == "delete":
+            del parent[key]
+        elif isinstance(parent, list):
+            parent.append(draw(st.one_of(st.just(parent[key]), ODD)))
+        elif change == "rename":
+            parent[draw(st.one_of(st.text(max_size=6), st.integers(), st.none()))] = parent.pop(key)
+        else:
+            document[key] = parent.pop(key)
+    return document
+
+
+def holds(load, source):
+    """A study whose ids are safe names, or mistakes in whole lines."""
+    try:
+        study = load(source)
+    except ParamsError as error:
+        lines = str(error).splitlines()
+        assert len(lines) >= 1 and all(line.strip() for line in lines)
+        return
+    for scale in SCALES:
+        for run in study.runs(scale).values():
+            assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", run.id)
+            assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", run.data)
+        for experiment in study.experiments(scale):
+            assert re.fullmatch("[a-z][a-z0-9_]*", experiment)
+
+
+QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
+
+
+@settings(max_examples=900, **QUIET)
+@given(document=documents())
+def test_a_changed_document(document):
+    holds(check, document)
+
+
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+@settings(max_examples=100, **QUIET)
+@given(
+    at=st.integers(0, len(TEXT)),
+    length=st.integers(0, 20),
+    new=st.text(st.sampled_from(" \n\t:-{}[],&*!|>'\"#%@`?1e.x\0\x85"), max_size=4),
+)
+def test_a_changed_text(tmp_path_factory, at, length, new):
+    path = tmp_path_factory.getbasetemp() / "params.yaml"
+    path.write_text(TEXT[:at] + new + TEXT[at + length :], encoding="utf-8")
+    holds(load_study, path)
