@@ -40,10 +40,10 @@ def depth(tree: Any, path: Sequence[str]) -> int:
 
 
 def odd_keys(tree: Any, place: Path = ()) -> Iterator[str]:
-    """A sentence for every key that is no text, as YAML has them: numbers, null, true."""
+    """A sentence for every key that is no plain text: YAML also has numbers, null and true."""
     if isinstance(tree, dict):
         for key, value in tree.items():
-            if isinstance(key, str):
+            if isinstance(key, str) and key.isprintable():
                 yield from odd_keys(value, (*place, key))
             else:
                 yield f"{'.'.join(place) or 'top level'}: found the key {key!r}; must be a name"
