@@ -188,7 +188,7 @@ def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
         data = Data.model_validate(settings["data"])
     except ValidationError:
         return
-    if data.image_size < SMALLEST_IMAGE.get(network, 0):
+    if isinstance(network, str) and data.image_size < SMALLEST_IMAGE.get(network, 0):
         yield (
             ("data",),
             (
