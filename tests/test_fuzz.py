@@ -18,6 +18,7 @@ ODD = st.one_of(
     st.floats(),
     st.sampled_from(["1e-7", "", "../x", "$(touch x)", "a;b", "quick", "bop", "Ä", "x" * 300]),
     st.text(max_size=8),
+    st.dates(),
     st.sampled_from([[], {}, [[]], [{}], {"name": "bop"}, {"kind": "polynomial"}, {"": 1}]),
     st.builds(lambda key, value: {key: value}, st.text(max_size=5), st.integers()),
 )

@@ -1,5 +1,6 @@
 """params.yaml: read, checked as a whole, and expanded to runs."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -10,7 +11,6 @@ from pydantic import ValidationError
 from ruamel.yaml.error import YAMLError
 
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
-from .keys import digest
 from .overlay import Path, depth, odd_keys, overlay, value_at
 from .problems import ParamsError, explain_all
 from .runs import Entry, Run
@@ -119,7 +119,7 @@ class _Checker:
             for point in points(experiment, place, plan["defaults"]):
                 merged = reduce(overlay, (layer for _, layer in point.layers))
                 # Axes share their common point with each other and with the grid; no others may.
-                mark = digest([point.axis, merged])
+                mark = json.dumps([point.axis, merged], sort_keys=True, default=repr)
                 if mark in seen:
                     text = "lists a run twice: another arm of this experiment has the same settings"
                     self.report((*place, "arms", point.arm), text, scale)
