@@ -121,7 +121,10 @@ def test_a_mistake_is_named(tmp_path, old, new, expected):
         load_study(changed(tmp_path, (old, new)))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "scale: quick", "a: b: c", "scale: !!python/name:os x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "scale: quick", "a: b: c", "scale: !!python/name:os x", "a: &a [*a]", "[" * 9999],
+)
 def test_not_a_study(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)

@@ -56,11 +56,11 @@ def documents(draw):
             parent = parent[step]
         change = draw(st.sampled_from(["delete", "replace", "replace", "rename", "move"]))
         if change == "replace":
-            parent[key] = draw(ODD)
+            parent[key] = copy.deepcopy(draw(ODD))
         elif change == "delete":
             del parent[key]
         elif isinstance(parent, list):
-            parent.append(draw(st.one_of(st.just(parent[key]), ODD)))
+            parent.append(copy.deepcopy(draw(st.one_of(st.just(parent[key]), ODD))))
         elif change == "rename":
             parent[draw(st.one_of(st.text(max_size=6), st.integers(), st.none()))] = parent.pop(key)
         else:

@@ -58,6 +58,8 @@ def load_study(path: str | FilePath = "params.yaml", **changes: Any) -> Study:
         document = read_yaml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(name, [f"cannot be read: {error}"]) from None
+    except RecursionError:
+        raise ParamsError(name, ["is nested too deeply"]) from None
     except YAMLError as error:
         raise ParamsError(name, [" ".join(str(error).split())]) from None
     if not isinstance(document, dict):
@@ -67,7 +69,11 @@ def load_study(path: str | FilePath = "params.yaml", **changes: Any) -> Study:
 
 def check(document: dict, name: str = "params.yaml") -> Study:
     """The study that a document declares; raises `ParamsError` with all mistakes of all scales."""
-    if odd := list(odd_keys(document)):
+    try:
+        odd = list(odd_keys(document))
+    except RecursionError:  # YAML's anchors can do that
+        raise ParamsError(name, ["a value holds itself"]) from None
+    if odd:
         raise ParamsError(name, odd)
     checker = _Checker(document)
     checker.outline()
