@@ -5,10 +5,13 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce setup test benchmark lint lock clean-stale
+.PHONY: reproduce study setup test stress benchmark lint lock clean-stale
 .DEFAULT_GOAL := reproduce
 
-reproduce: $(READY)  ## run the study at the scale of params.yaml and record it in DVC
+reproduce:  ## run the study at the scale of params.yaml and record it in DVC
+	@$(PYTHON) src/bop2ndorder/processes.py $(MAKE) --no-print-directory study
+
+study: $(READY)  # one `make` at a time comes here
 	snakemake
 	dvc repro
 	dvc status
@@ -28,6 +31,9 @@ $(READY): requirements.lock pyproject.toml
 
 test: $(READY)  ## all tests
 	pytest
+
+stress: $(READY)  ## kill trainings at thirty random moments: ten minutes
+	pytest -m stress -s
 
 benchmark: $(READY)  ## measure speed: an hour on an idle machine, needs Python 3.11 or older for the peer
 	python -m benchmarks

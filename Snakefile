@@ -5,14 +5,20 @@ prepare -> train -> evaluate (a record in git) -> analyse (tables, figures) -> n
 Whether a product is there is all that Snakemake has to see: names hold what decides a run, and
 `outdated` brings in what is there but was made from something else. Inputs are `ancient`, so file
 times, which git and DVC set as they please, decide nothing.
+
+Any process may be stopped at any moment. `exec` leaves no shell between Snakemake and its jobs, so
+that each job ends when Snakemake does (processes.py).
 """
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 from bop2ndorder.config import ParamsError, load_study
+from bop2ndorder.processes import CALLER, claim, end_with_caller, stop_at_once
 from bop2ndorder.workflow import OUTDATED, RUN_FILES, Workflow
 
 min_version("9.27")
@@ -26,6 +32,11 @@ try:
 except ParamsError as error:
     sys.exit(str(error))
 
+# A node of a cluster gets its variables from afar: its caller is not the one they name.
+if workflow.is_main_process:
+    end_with_caller()
+os.environ[CALLER] = str(os.getpid())
+
 WORK = Workflow(STUDY, STUDY.scale)
 DATA = WORK.data("{data}")
 RUN = WORK.run("{run}")
@@ -36,6 +47,21 @@ LOGS = Path("logs", WORK.scale)
 # What the targets ask for; the markers stand for what is there but has to be made again.
 TRAINED = [WORK.run(run) / "done.json" for run in WORK.runs] + WORK.damages()
 REPORTED = [KEY / "report", *WORK.markers()]
+
+
+onstart:
+    # Of a cluster, Snakemake has jobs to cancel first.
+    if workflow.local_exec:
+        stop_at_once()
+    try:
+        claim("snakemake")
+    except BlockingIOError as error:
+        sys.exit(str(error))
+
+
+onerror:
+    # A failed run hides nothing: the report shows what is there, and what is missing and why.
+    subprocess.run(["bop2ndorder", "--scale", WORK.scale, "salvage"])
 
 
 wildcard_constraints:
@@ -93,7 +119,7 @@ rule prepare:
     params:
         scale=WORK.scale,
     shell:
-        "bop2ndorder --scale {params.scale} prepare {wildcards.data} 2> {log:q}"
+        "exec bop2ndorder --scale {params.scale} prepare {wildcards.data} 2> {log:q}"
 
 
 rule train:
@@ -112,7 +138,7 @@ rule train:
     params:
         scale=WORK.scale,
     shell:
-        "bop2ndorder --scale {params.scale} train {wildcards.run} 2> {log:q}"
+        "exec bop2ndorder --scale {params.scale} train {wildcards.run} 2> {log:q}"
 
 
 rule evaluate:
@@ -132,7 +158,7 @@ rule evaluate:
     params:
         scale=WORK.scale,
     shell:
-        "bop2ndorder --scale {params.scale} evaluate {wildcards.run} > {log:q} 2>&1"
+        "exec bop2ndorder --scale {params.scale} evaluate {wildcards.run} > {log:q} 2>&1"
 
 
 rule analyse:
@@ -148,7 +174,7 @@ rule analyse:
     params:
         scale=WORK.scale,
     shell:
-        "bop2ndorder --scale {params.scale} analyse {wildcards.experiment} 2> {log:q}"
+        "exec bop2ndorder --scale {params.scale} analyse {wildcards.experiment} 2> {log:q}"
 
 
 rule notebook:
@@ -164,7 +190,7 @@ rule notebook:
     params:
         scale=WORK.scale,
     shell:
-        "bop2ndorder --scale {params.scale} notebook {wildcards.experiment} 2> {log:q}"
+        "exec bop2ndorder --scale {params.scale} notebook {wildcards.experiment} 2> {log:q}"
 
 
 rule metrics:
@@ -179,7 +205,7 @@ rule metrics:
     params:
         scale=WORK.scale,
     shell:
-        "bop2ndorder --scale {params.scale} metrics 2> {log:q}"
+        "exec bop2ndorder --scale {params.scale} metrics 2> {log:q}"
 
 
 rule page:
@@ -196,4 +222,4 @@ rule page:
     params:
         scale=WORK.scale,
     shell:
-        "bop2ndorder --scale {params.scale} report 2> {log:q}"
+        "exec bop2ndorder --scale {params.scale} report 2> {log:q}"

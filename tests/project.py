@@ -3,11 +3,14 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from studies import ROOT, cut_down, keep, read, write
 
 IDENTITY = {
@@ -61,6 +64,24 @@ class Project:
         assert (done.returncode != 0) == fails, f"{' '.join(command)}\n{done.stdout}"
         return done.stdout
 
+    def start(self, *command: str) -> subprocess.Popen:
+        """Start a command in a process group of its own; it prints to the file `output`."""
+        with (self.folder.parent / f"{self.folder.name}.output").open("w") as output:
+            return subprocess.Popen(
+                command, cwd=self.folder, env=self._env(), stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )  # fmt: skip
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes that work in the folder."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if Path(process.cwd()).is_relative_to(self.folder):
+                    found.append(process)
+        return found
+
     def git(self, *arguments: str) -> str:
         return self.call("git", *arguments)
 
@@ -106,9 +127,9 @@ class Project:
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
 
     def _env(self) -> dict[str, str]:
-        """This Python's tools, the copy's code, and no configuration of the user's."""
+        """This Python's tools, the copy's code, no configuration of the user's or an outer make."""
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
             **IDENTITY,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder / "src"),

@@ -10,7 +10,13 @@ from synthetic import write_records
 
 from bop2ndorder.analysis import analyse, comparison, hyperparameters, normalization, schedules
 from bop2ndorder.analysis.exhibits import markdown, spread
-from bop2ndorder.analysis.experiments import exhibits_of, rounded, run_table, summarise
+from bop2ndorder.analysis.experiments import (
+    exhibits_of,
+    experiment_of,
+    rounded,
+    run_table,
+    summarise,
+)
 from bop2ndorder.analysis.names import number, slug, text, with_labels
 from bop2ndorder.analysis.published import published_top1
 from bop2ndorder.analysis.records import Records, load_records
@@ -211,6 +217,34 @@ def test_without_any_record_there_are_tables_and_no_figures(study, tmp_path, nam
     assert {exhibit["kind"] for exhibit in shown["exhibits"]} == {"table"}
     assert len(shown["missing"]) == len({e.run.id for e in study.entries("quick", name)})
     assert not list((tmp_path / name).glob("*.png"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("there", ["one", "half", "all but one"])
+@pytest.mark.filterwarnings("error")
+def test_some_records_are_enough(study, tmp_path, name, there):
+    entries = study.entries("quick", name)
+    runs = sorted({entry.run.id for entry in entries})
+    missing = set({"one": runs[1:], "half": runs[::2], "all but one": runs[:1]}[there])
+    write_records(entries, tmp_path, skip=missing)
+    records = load_records(entries, tmp_path, "quick", name)
+    assert set(records.missing) == missing
+    shown = exhibits_of(records)
+    assert {"table", "runs"} < set(shown), "and a picture"
+    assert all(f"{len(missing)} of {len(runs)} runs missing" in e.caption for e in shown.values())
+    assert rounded(experiment_of(name).module.headline(records))
+
+
+def test_tables_say_how_many_seeds_are_there():
+    column = "val_accuracy_percent"
+    rows = [{column: 90.0, "setting": "a"}, {"missing": True, "setting": "a", "seed": 1}]
+    records = made_up("normalization", rows)
+    shown = normalization.accuracy_table(records).shown
+    assert shown.iloc[0, 1] == "90.0 (1 of 2 seeds)"
+    assert "1 seed per setting; 1 of 2 runs missing" in records.basis()
+    assert comparison.final_table(records).shown["seeds"].tolist() == ["1 of 2"]
+    other = made_up("normalization", [*rows, {"missing": True, "setting": "b"}])
+    assert "0 to 1 seeds per setting" in other.basis()
 
 
 def test_a_missing_run_is_listed_and_left_out_of_the_mean(study, tmp_path):

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from safetensors import SafetensorError
+
+from .failures import EXPECTED, noted
+from .processes import end_with_caller
 
 if TYPE_CHECKING:
     from .workflow import Workflow
-
-# What a command says in one sentence instead of a traceback: bad input, a full disk, a lost file.
-EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError, SafetensorError)
 
 
 class Sentence(click.Command):
@@ -45,6 +44,7 @@ class Sentences(click.Group):
 @click.pass_context
 def main(ctx: click.Context, params: str, scale: str | None) -> None:
     """Reproduce, and look beyond, "A Bop and Beyond" (2021)."""
+    end_with_caller()
     ctx.obj = lambda: _workflow(params, scale)
 
 
@@ -69,8 +69,9 @@ def prepare(load: Load, name: str) -> None:
     settings = _one(found, name, "data set")
     from .data.preparation import prepare
 
-    folder = workflow.study.local.get(settings.data.source)
-    prepare(settings.data.prepared(), workflow.data(name), Path(folder) if folder else None)
+    source, target = workflow.study.local.get(settings.data.source), workflow.data(name)
+    with noted(workflow.note(name), target):
+        prepare(settings.data.prepared(), target, Path(source) if source else None)
 
 
 @main.command()
@@ -93,14 +94,14 @@ def train(load: Load, run: str) -> None:
 
     started = time.perf_counter()
     settings = planned.settings.model_dump()
-    data = open_data(workflow.data(planned.data))
     folder = workflow.run(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with Progress(run, settings["epochs"]) as progress:
+    with noted(workflow.note(run), folder), Progress(run, settings["epochs"]) as progress:
+        data = open_data(workflow.data(planned.data))
         network = train(settings, data, folder, workflow.checkpoint(run), device, progress)
-    seconds = time.perf_counter() - started
-    write_json(folder / "provenance.json", provenance(run, settings, data, network, seconds))
-    write_done(folder, RUN_FILES)
+        seconds = time.perf_counter() - started
+        write_json(folder / "provenance.json", provenance(run, settings, data, network, seconds))
+        write_done(folder, RUN_FILES)
 
 
 @main.command()
@@ -113,7 +114,8 @@ def evaluate(load: Load, runs: tuple[str, ...]) -> None:
     workflow = load()
     for run in runs:
         _one(workflow.runs, run, "run")
-        metrics = evaluate(workflow.run(run), workflow.record(run))
+        with noted(workflow.note(run), workflow.record(run)):
+            metrics = evaluate(workflow.run(run), workflow.record(run))
         click.echo(f"{run}: test top-1 {metrics['test_top1_percent']:.2f} %")
 
 
@@ -122,13 +124,7 @@ def evaluate(load: Load, runs: tuple[str, ...]) -> None:
 @click.pass_obj
 def analyse(load: Load, experiment: str) -> None:
     """Make tables and figures of EXPERIMENT from the records."""
-    workflow = load()
-    _one(workflow.experiments, experiment, "experiment")
-    from .analysis import analyse
-
-    entries = workflow.study.entries(workflow.scale, experiment)
-    analyse(experiment, entries, workflow.results, workflow.scale)
-    workflow.mark(f"analysis-{experiment}")
+    _make(load(), "analysis", experiment)
 
 
 @main.command()
@@ -136,36 +132,41 @@ def analyse(load: Load, experiment: str) -> None:
 @click.pass_obj
 def notebook(load: Load, experiment: str) -> None:
     """Run the notebook of EXPERIMENT."""
-    workflow = load()
-    _one(workflow.experiments, experiment, "experiment")
-    from .analysis import run_notebook
-
-    parameters = {"scale": workflow.scale, "results": workflow.results.as_posix()}
-    output = workflow.results / experiment / "notebook.ipynb"
-    run_notebook(workflow.notebook(experiment), output, parameters)
-    workflow.mark(f"notebook-{experiment}")
+    _make(load(), "notebook", experiment)
 
 
 @main.command()
 @click.pass_obj
 def metrics(load: Load) -> None:
     """Make metrics.json, the headline numbers for `dvc metrics`."""
-    workflow = load()
-    from .analysis import summarise
-
-    summarise(workflow.study.entries(workflow.scale), workflow.results, workflow.scale)
-    workflow.mark("metrics")
+    _make(load(), "metrics")
 
 
 @main.command()
 @click.pass_obj
 def report(load: Load) -> None:
     """Make the report page from tables and figures."""
-    workflow = load()
-    from .analysis import write_report
+    _make(load(), "report")
 
-    write_report(workflow.study, workflow.scale, workflow.results)
-    workflow.mark("report")
+
+def _make(workflow: "Workflow", what: str, experiment: str | None = None) -> None:
+    if experiment is not None:
+        _one(workflow.experiments, experiment, "experiment")
+    from .results import make
+
+    product = what if experiment is None else f"{what}-{experiment}"
+    make(workflow, product)
+    workflow.mark(product)
+
+
+@main.command()
+@click.pass_obj
+def salvage(load: Load) -> None:
+    """After a failure, make tables, figures and report of what is there."""
+    from .results import salvage
+
+    for line in salvage(load()):
+        click.echo(line, err=True)
 
 
 @main.command()

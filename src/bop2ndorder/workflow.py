@@ -13,12 +13,20 @@ from pathlib import Path
 from .config import Run, Study
 from .config.keys import PACKAGE, code_key, digest
 from .evaluate import RECORD
+from .record import read_record
 from .store import DONE, damaged_file, read_json
 
 RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "provenance.json")
 # The modules that `bop2ndorder.analysis` hands out; what they import counts with them.
 ANALYSIS = ("analysis.experiments", "analysis.notebooks", "analysis.report")
 NOTEBOOKS = Path("notebooks")
+# The file of each product that the report shows or links.
+SHOWN = {
+    "analysis": "{}/exhibits.json",
+    "notebook": "{}/notebook.html",
+    "metrics": "metrics.json",
+    "report": "report.html",
+}
 # Markers that make Snakemake redo a product that is there but not current; never in git or DVC.
 OUTDATED = Path(".snakemake/outdated")
 
@@ -63,6 +71,20 @@ class Workflow:
         runs = {entry.run.id for entry in self.study.entries(self.scale, experiment)}
         return [self.record(run) / RECORD[0] for run in sorted(runs)]
 
+    def note(self, name: str) -> Path:
+        """Where it is noted why a run or a data set could not be made."""
+        return Path("logs", self.scale, "failed", f"{name}.txt")
+
+    def products(self) -> list[str]:
+        """What is made of the records, in an order in which it can be made; see `key`."""
+        parts = [f"{what}-{e}" for what in ("analysis", "notebook") for e in self.experiments]
+        return [*parts, "metrics", "report"]
+
+    def shown(self, product: str) -> Path:
+        """The file of a product that the report shows or links."""
+        what, _, experiment = product.partition("-")
+        return self.results / SHOWN[what].format(experiment)
+
     def key_file(self, product: str) -> Path:
         """Holds the key of what a product was made from."""
         return self.results / ".keys" / product
@@ -89,12 +111,15 @@ class Workflow:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.key(product) + "\n", encoding="utf-8")
 
+    def is_current(self, product: str) -> bool:
+        """Whether a product has been made from what is there now."""
+        path = self.key_file(product)
+        return path.exists() and path.read_text(encoding="utf-8").strip() == self.key(product)
+
     def outdated(self, product: str) -> list[str]:
         """The marker to add to the inputs of a product that is there but not current."""
         path = self.key_file(product)
-        if not path.exists() or path.read_text(encoding="utf-8").strip() == self.key(product):
-            return []
-        return [_marker(product, path)]
+        return [_marker(product, path)] if path.exists() and not self.is_current(product) else []
 
     def damaged(self, run: str) -> list[str]:
         """The marker to add to the inputs of a run of which a file is missing or truncated."""
@@ -102,8 +127,12 @@ class Workflow:
         broken = done.exists() and damaged_file(done.parent) is not None
         return [_marker(f"run-{run}", done)] if broken else []
 
+    def recorded(self, run: str) -> bool:
+        """Whether a run has a record, all files of it whole."""
+        return read_record(self.record(run)) is not None
+
     def unrecorded(self, run: str) -> list[str]:
-        """The marker to add to the inputs of a record that is not that of the run's weights."""
+        """The marker to add to the inputs of a record that is damaged or of other weights."""
         metrics = self.record(run) / RECORD[0]
         return [_marker(f"record-{run}", metrics)] if self._differs(run) else []
 
@@ -112,8 +141,7 @@ class Workflow:
 
         Snakemake looks for missing inputs of what it is asked for, not of what lies below it.
         """
-        made = [f"{what}-{e}" for what in ("analysis", "notebook") for e in self.experiments]
-        results = [marker for p in (*made, "metrics", "report") for marker in self.outdated(p)]
+        results = [marker for product in self.products() for marker in self.outdated(product)]
         return results + [marker for run in self.runs for marker in self.unrecorded(run)]
 
     def damages(self) -> list[str]:
@@ -121,13 +149,15 @@ class Workflow:
         return [marker for run in self.runs for marker in self.damaged(run)]
 
     def _differs(self, run: str) -> bool:
-        done, metrics = self.run(run) / DONE, self.record(run) / RECORD[0]
+        folder = self.record(run)
+        if not (folder / RECORD[0]).exists():
+            return False  # which Snakemake sees by itself
+        record = read_record(folder)
         try:
-            weights = read_json(done)["files"]["weights.safetensors"]["sha256"]
-            same = read_json(metrics)["weights_sha256"] == weights
+            weights = read_json(self.run(run) / DONE)["files"]["weights.safetensors"]["sha256"]
         except (OSError, ValueError, KeyError, TypeError):
-            return False  # one of them is missing, which Snakemake sees by itself
-        return not same
+            return record is None  # nothing to compare with
+        return record is None or record.metrics.get("weights_sha256") != weights
 
     def _judged(self, experiment: str | None) -> list:
         """What an analysis reads: the experiment's entries, and the records' content."""

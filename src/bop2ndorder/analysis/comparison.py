@@ -64,7 +64,10 @@ def final_table(records: Records) -> Table:
         "optimizer": table["label"],
         **{name: table["setting"].map(settings[name]).map(text) for name in HYPERPARAMETERS},
         ACCURACY[records.accuracy]: [spread(row.mean, row.std, 2) for row in table.itertuples()],
-        "seeds": table["n"].astype(str),
+        "seeds": [
+            str(row.n) if row.n == row.runs else f"{row.n} of {row.runs}"
+            for row in table.itertuples()
+        ],
     }
     note = ""
     if records.experiment in DATA:

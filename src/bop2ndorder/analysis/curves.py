@@ -40,11 +40,12 @@ def draw_curves(
     if column in LEARNING:
         drawn = drawn.assign(**{column: 100 * drawn[column]})
     labels = [label for label in colours if (drawn["label"] == label).any()]
-    sns.lineplot(
-        drawn, x="images_seen", y=column, hue="label", hue_order=labels, palette=colours,
-        style="label", style_order=labels, dashes=dashes, errorbar=("pi", 100), legend="full",
-        err_kws={"alpha": 0.18, "linewidth": 0}, ax=axes,
-    )  # fmt: skip
+    if labels:  # else none of their records is there
+        sns.lineplot(
+            drawn, x="images_seen", y=column, hue="label", hue_order=labels, palette=colours,
+            style="label", style_order=labels, dashes=dashes, errorbar=("pi", 100), legend="full",
+            err_kws={"alpha": 0.18, "linewidth": 0}, ax=axes,
+        )  # fmt: skip
     if axes.get_legend():
         axes.get_legend().remove()
     image_axis(axes)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -112,3 +113,9 @@ def spread(mean: float, std: float, digits: int = 1) -> str:
     if pd.isna(std):
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} ± {std:.{digits}f}"
+
+
+def accuracy_cell(row: Any, digits: int = 1) -> str:
+    """A cell of a table: mean and spread of a row of `over_seeds`, and what of it is missing."""
+    some = 0 < row.n < row.runs
+    return spread(row.mean, row.std, digits) + (f" ({row.n} of {row.runs} seeds)" if some else "")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import Entry
+from ..record import read_record
 from . import comparison, hyperparameters, normalization, schedules
 from .exhibits import Exhibits, Table
 from .names import text
@@ -134,7 +135,7 @@ def summarise(entries: Iterable[Entry], results: Path, scale: str) -> None:
         records = load_records(entries, results, scale, name)
         metrics[name] = experiment_of(name).module.headline(records)
     ids = {entry.run.id for entry in entries}
-    done = sum((Path(results) / "runs" / run / "metrics.json").is_file() for run in ids)
+    done = sum(read_record(Path(results) / "runs" / run) is not None for run in ids)
     metrics["study"] = {"runs": len(ids), "records": done}
     write_json(Path(results) / "metrics.json", rounded(metrics))
 

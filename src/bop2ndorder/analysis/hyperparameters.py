@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from .curves import LINE
-from .exhibits import Exhibits, Picture, Table, by_name, spread
+from .exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
 from .names import OPTIMIZERS, SYMBOLS, number, start
 from .records import Records
 from .statistics import over_seeds, robustness
@@ -53,9 +53,7 @@ def accuracy_table(records: Records) -> Table:
             "varied": accuracy["part"].replace("grid", "gamma × threshold"),
             "optimizer": accuracy["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
             **{name: accuracy[name].map(_number_or_dash) for name in SETTING},
-            "validation accuracy (%)": [
-                spread(*pair) for pair in zip(accuracy["mean"], accuracy["std"], strict=True)
-            ],
+            "validation accuracy (%)": [accuracy_cell(row) for row in accuracy.itertuples()],
         }
     )
     return Table(

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from .curves import LINE, describe_curve, draw_curves, history_of, line_styles
-from .exhibits import Exhibits, Picture, Table, by_name, spread
+from .exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
 from .names import OPTIMIZERS
 from .records import Records
 from .statistics import over_seeds
@@ -29,9 +29,7 @@ def accuracy_table(records: Records) -> Table:
     cells = accuracy.assign(
         optimizer=accuracy["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
         norm=accuracy["norm"].map(NORMS),
-        cell=[
-            spread(mean, std) for mean, std in zip(accuracy["mean"], accuracy["std"], strict=True)
-        ],
+        cell=[accuracy_cell(row) for row in accuracy.itertuples()],
     )
     shown = cells.pivot(index="norm", columns="optimizer", values="cell")
     shown = shown.reindex(index=cells["norm"].unique(), columns=cells["optimizer"].unique())

@@ -1,5 +1,6 @@
 """The records of an experiment's runs, as two tidy tables."""
 
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import Entry
+from ..record import read_record
 from .names import optimizer_of
 
-FILES = ("metrics.json", "history.csv", "provenance.json")
 HYPERPARAMETERS = ("gamma", "sigma", "threshold")
 # Columns that are there even where no record is.
 METRICS = (
@@ -76,11 +77,12 @@ class Records:
         return "val_accuracy" if held_out else "train_accuracy"
 
     def basis(self) -> str:
-        """What every caption ends with: scale, data, seeds."""
+        """What every caption ends with: scale, data, seeds that are there."""
         data = {_describe_data(p["data"]) for p in self.provenance}
-        seeds = self.runs.groupby("setting")["seed"].nunique()
+        present = self.runs["seed"].where(~self.runs["missing"])
+        seeds = present.groupby(self.runs["setting"]).nunique()
         low, high = seeds.min(), seeds.max()
-        count = f"{high} seed{'s' if high > 1 else ''}" if low == high else f"{low} to {high} seeds"
+        count = f"{high} seed{'s' * (high != 1)}" if low == high else f"{low} to {high} seeds"
         parts = [
             f"Scale {self.scale}",
             f"data {' and '.join(sorted(data)) or 'not recorded yet'}",
@@ -108,13 +110,14 @@ def load_records(
     for entry in (entry for entry in entries if entry.experiment == experiment):
         row = _settings_row(entry)
         folder = Path(results) / "runs" / entry.run.id
-        row["missing"] = not all((folder / name).is_file() for name in FILES)
-        if not row["missing"]:
-            row |= json.loads((folder / "metrics.json").read_text())
+        record = read_record(folder)
+        row["missing"] = record is None
+        if record is not None:
+            row |= record.metrics
             if entry.run.id not in histories:
-                history = pd.read_csv(folder / "history.csv")
+                history = pd.read_csv(io.StringIO(record.history))
                 histories[entry.run.id] = history.assign(run=entry.run.id, setting=row["setting"])
-                provenance[entry.run.id] = json.loads((folder / "provenance.json").read_text())
+                provenance[entry.run.id] = record.provenance
         runs.append(row)
     frame = pd.DataFrame(runs).reindex(columns=list(dict.fromkeys([*runs[0], *METRICS])))
     history = (

@@ -3,41 +3,43 @@
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import Study
+from ..record import read_record
 from .experiments import EXPERIMENTS
 from .page import render
 
 NOTEBOOK = "notebook.html"
 
 
-def write_report(study: Study, scale: str, results: Path) -> None:
+def write_report(
+    study: Study, scale: str, results: Path, missing: Sequence[dict[str, str]] = ()
+) -> None:
     """Write results/report.html.
 
     Args:
-        study: the study; decides the experiments and which runs are missing.
+        study: the study; decides the experiments and their order.
         scale: quick, small or paper.
         results: the folder results/SCALE; holds EXPERIMENT/exhibits.json and runs/ID. An
             experiment that has not been analysed yet is named as such.
+        missing: the runs without a record and why, as rows of a table (`failures.missing_runs`).
     """
     results = Path(results)
     planned = study.experiments(scale)
     order = [name for name in EXPERIMENTS if name in planned]
     order += [name for name in planned if name not in EXPERIMENTS]
     runs = list(study.runs(scale))
-    records = [
-        json.loads(path.read_text())
-        for path in (results / "runs" / run / "provenance.json" for run in runs)
-        if path.is_file()
-    ]
+    found = [read_record(results / "runs" / run) for run in runs]
+    records = [record.provenance for record in found if record is not None]
     page = render(
         "report.html.j2",
         title=f"Bop and Bop2ndOrder: scale {scale}",
         scale=scale,
         sections=[_section(results, name) for name in order],
+        missing=_table(missing),
         provenance=provenance(records, len(runs)),
     )
     (results / "report.html").write_text(page, encoding="utf-8")
@@ -82,6 +84,15 @@ def _section(results: Path, name: str) -> dict[str, Any]:
             exhibit["image"] = base64.b64encode(png).decode()
     notebook = f"{name}/{NOTEBOOK}" if (folder / NOTEBOOK).is_file() else None
     return {**section, "notebook": notebook}
+
+
+def _table(rows: Sequence[dict[str, str]]) -> dict[str, Any]:
+    columns = list(rows[0]) if rows else []
+    return {
+        "columns": columns,
+        "words": [True] * len(columns),
+        "rows": [list(row.values()) for row in rows],
+    }
 
 
 def _counted(lines: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from .curves import LEARNING, LINE, describe_curve, draw_curves, history_of
-from .exhibits import Exhibits, Picture, Table, by_name, spread
+from .exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
 from .names import OPTIMIZERS, SCHEDULES, kind, slug
 from .records import Records
 from .statistics import over_seeds
@@ -50,7 +50,7 @@ def accuracy_table(records: Records) -> Table:
     table = effects(records)
     cells = table.assign(
         cell=[
-            spread(row.mean, row.std)
+            accuracy_cell(row)
             + (
                 ""
                 if row.schedule == "none" or pd.isna(row.effect)

@@ -1,0 +1,33 @@
+"""A run's record in git, read as a whole or not at all."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """What git keeps of a run.
+
+    Attributes:
+        metrics, provenance: the content of metrics.json and provenance.json.
+        history: the text of history.csv, a line an epoch after the first.
+    """
+
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    history: str
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in a folder named after its run; None where a file is missing or damaged."""
+    try:
+        texts = [(folder / name).read_text(encoding="utf-8")
+                 for name in ("metrics.json", "provenance.json", "history.csv")]  # fmt: skip
+        record = Record(*map(json.loads, texts[:2]), texts[2])
+        rows = record.history.count("\n") - 1
+        whole = record.metrics["epochs"] == rows and record.provenance["run"] == folder.name
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if whole else None

@@ -1,0 +1,66 @@
+"""Tables, figures, notebooks and report: made of all records, or after a failure of those there."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from .evaluate import evaluate
+from .failures import EXPECTED, missing_runs, noted
+from .store import DONE
+from .workflow import Workflow
+
+
+def make(workflow: Workflow, product: str) -> None:
+    """Make a product of the records that are there.
+
+    Args:
+        workflow: the study's scale.
+        product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics or report.
+    """
+    from . import analysis
+
+    what, _, experiment = product.partition("-")
+    study, scale, results = workflow.study, workflow.scale, workflow.results
+    if what == "analysis":
+        analysis.analyse(experiment, study.entries(scale, experiment), results, scale)
+    elif what == "notebook":
+        parameters = {"scale": scale, "results": results.as_posix()}
+        output = results / experiment / "notebook.ipynb"
+        analysis.run_notebook(workflow.notebook(experiment), output, parameters)
+    elif what == "metrics":
+        analysis.summarise(study.entries(scale), results, scale)
+    else:
+        analysis.write_report(study, scale, results, missing_runs(workflow))
+
+
+def salvage(workflow: Workflow) -> Iterator[str]:
+    """After a failure, bring tables, figures and report in line with what is there.
+
+    What is made so counts as not made: the next `snakemake` makes it again.
+
+    Yields:
+        lines for the user: what else fails, and which runs are missing, with the reason.
+    """
+    for run in workflow.runs:
+        finished = (workflow.run(run) / DONE).exists()
+        if finished and (workflow.unrecorded(run) or not workflow.recorded(run)):
+            record = workflow.record(run)
+            with suppress(*EXPECTED), noted(workflow.note(run), record):
+                evaluate(workflow.run(run), record)
+    workflow = Workflow(workflow.study, workflow.scale)  # it keeps what it has seen
+    for product in workflow.products():
+        if workflow.is_current(product):
+            continue
+        workflow.key_file(product).unlink(missing_ok=True)
+        shown = workflow.shown(product)
+        shown.unlink(missing_ok=True)
+        try:
+            make(workflow, product)
+        except Exception as error:  # the others shall be made, whatever it is
+            yield f"{shown} cannot be made: {error}"
+    missing = missing_runs(workflow)
+    for run in missing:
+        yield f"missing: {run['run']}: {run['reason']}"
+    yield (
+        f"{len(missing)} of {len(workflow.runs)} runs are missing; what is there is in "
+        f"{workflow.shown('report')}"
+    )
