@@ -8,8 +8,10 @@ _HOME = {
     "exhibits_of": "experiments",
     "summarise": "experiments",
     "Records": "records",
+    "choose": "tuning",
     "load_records": "records",
     "run_notebook": "notebooks",
+    "write_claims": "claims",
     "write_report": "report",
 }
 __all__ = sorted(_HOME)

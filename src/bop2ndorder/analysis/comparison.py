@@ -5,10 +5,11 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from .curves import line_styles
-from .exhibits import Exhibits, Picture, Table, by_name, spread
+from .exhibits import Exhibits, Picture, Table, by_name, interval, spread
 from .learning import convergence, flip_rates
 from .names import NETWORKS, slug, text, with_labels
 from .published import DATA, published_top1
+from .reaching import images_table
 from .records import ACCURACY, HYPERPARAMETERS, Records
 from .statistics import over_seeds
 from .style import look, panels
@@ -22,6 +23,7 @@ def exhibits(records: Records) -> Exhibits:
         accuracy_picture(records),
         final_table(records),
         convergence(records),
+        images_table(records),
         flip_rates(records),
     )
 
@@ -40,7 +42,7 @@ def final(records: Records) -> pd.DataFrame:
     """One row a setting.
 
     Returns:
-        network, label, optimizer, arm, setting, mean, std, n, runs, top5, train_top1, flip_rate
+        network, label, optimizer, arm, setting, those of `over_seeds`, top5, train_top1, flip_rate
         (means over seeds, of the last epoch) and published_top1.
     """
     runs = with_labels(records.runs)
@@ -64,8 +66,9 @@ def final_table(records: Records) -> Table:
         "optimizer": table["label"],
         **{name: table["setting"].map(settings[name]).map(text) for name in HYPERPARAMETERS},
         ACCURACY[records.accuracy]: [spread(row.mean, row.std, 2) for row in table.itertuples()],
+        "95 % interval": [interval(row.low, row.high) for row in table.itertuples()],
         "seeds": [
-            str(row.n) if row.n == row.runs else f"{row.n} of {row.runs}"
+            str(row.n) if row.n == row.planned else f"{row.n} of {row.planned}"
             for row in table.itertuples()
         ],
     }
@@ -85,7 +88,8 @@ def final_table(records: Records) -> Table:
         "table",
         "Final comparison",
         f"Accuracy on the {FROM[records.accuracy]} images after the last epoch, mean and standard "
-        f"deviation over seeds. {note}{records.basis()}",
+        "deviation over seeds, and the 95 % interval of the mean (Student's t). "
+        f"{note}{records.basis()}",
         table.drop(columns="setting"),
         pd.DataFrame(columns),
     )
@@ -119,6 +123,8 @@ def accuracy_picture(records: Records) -> Picture | None:
                     seeds, np.full(len(seeds), place), s=32, color=colour, alpha=0.4, linewidth=0
                 )
                 row[0].plot([line.mean] * 2, [place - 0.3, place + 0.3], color=colour, linewidth=3)
+                if line.n > 2:  # the interval of two would cover all
+                    row[0].plot([line.low, line.high], [place] * 2, color=colour, linewidth=1.2)
                 if has_published:
                     row[1].plot(line.published_top1, place, "D", color=colour, markersize=7,
                                 fillstyle="none", markeredgewidth=1.8)  # fmt: skip
@@ -143,8 +149,8 @@ def accuracy_picture(records: Records) -> Picture | None:
     return Picture(
         "accuracy",
         "Final accuracy",
-        f"Accuracy on the {FROM[records.accuracy]} images after the last epoch; dots: seeds, bar: "
-        f"their mean.{right} {records.basis()}",
+        f"Accuracy on the {FROM[records.accuracy]} images after the last epoch; dots: seeds; bar: "
+        f"their mean; line: its 95 % interval, where there are more than two seeds.{right} {records.basis()}",
         figure,
     )
 

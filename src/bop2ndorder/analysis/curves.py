@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from .names import OPTIMIZERS
 from .records import Records
+from .statistics import mean_interval
 from .style import image_axis
 
 DASHES = ("", (4, 1.5), (1, 1), (5, 1, 1, 1), (3, 1, 1, 1, 1, 1))
@@ -16,7 +17,15 @@ LEARNING = {
     "val_accuracy": "validation accuracy (%)",
     "train_accuracy": "training accuracy (%)",
 }
-LINE = "Line: mean over seeds; band: from the lowest to the highest seed."
+LINE = "Line: mean over seeds; band: its 95 % interval, or both seeds where there are only two."
+
+
+def band(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean; of two values themselves, whose interval tells nothing."""
+    if len(values) < 3:
+        return min(values), max(values)
+    found = mean_interval(values)
+    return found.low, found.high
 
 
 def history_of(records: Records, runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -27,7 +36,7 @@ def history_of(records: Records, runs: pd.DataFrame, columns: Sequence[str]) -> 
 def draw_curves(
     axes: Axes, history: pd.DataFrame, column: str, colours: dict[str, str], dashes: dict
 ) -> None:
-    """One line a label, with a band from the lowest to the highest seed.
+    """One line a label, with a band (see `band`).
 
     Args:
         axes: where to draw.
@@ -43,7 +52,7 @@ def draw_curves(
     if labels:  # else none of their records is there
         sns.lineplot(
             drawn, x="images_seen", y=column, hue="label", hue_order=labels, palette=colours,
-            style="label", style_order=labels, dashes=dashes, errorbar=("pi", 100), legend="full",
+            style="label", style_order=labels, dashes=dashes, errorbar=band, legend="full",
             err_kws={"alpha": 0.18, "linewidth": 0}, ax=axes,
         )  # fmt: skip
     if axes.get_legend():

@@ -106,6 +106,13 @@ def words(table: pd.DataFrame) -> list[bool]:
     return [any(str(cell)[:1].isalpha() for cell in table[name]) for name in table.columns]
 
 
+def interval(low: float, high: float, digits: int = 1) -> str:
+    """A cell of a table: the 95 % interval of a percentage; a dash for too few values."""
+    if pd.isna(low):
+        return "–"
+    return f"{max(low, 0):.{digits}f} to {min(high, 100):.{digits}f}"
+
+
 def spread(mean: float, std: float, digits: int = 1) -> str:
     """A cell of a table: 91.3 ± 0.4; the mean alone for one run, a dash for none."""
     if pd.isna(mean):
@@ -117,5 +124,6 @@ def spread(mean: float, std: float, digits: int = 1) -> str:
 
 def accuracy_cell(row: Any, digits: int = 1) -> str:
     """A cell of a table: mean and spread of a row of `over_seeds`, and what of it is missing."""
-    some = 0 < row.n < row.runs
-    return spread(row.mean, row.std, digits) + (f" ({row.n} of {row.runs} seeds)" if some else "")
+    some = 0 < row.n < row.planned
+    missing = f" ({row.n} of {row.planned} seeds)" if some else ""
+    return spread(row.mean, row.std, digits) + missing

@@ -5,14 +5,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from .curves import LINE
+from .curves import LINE, band
 from .exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
 from .names import OPTIMIZERS, SYMBOLS, number, start
 from .records import Records
-from .statistics import over_seeds, robustness
+from .statistics import WITHIN, joined, over_seeds, robustness
 from .style import legend_below, look, panels
-
-WITHIN = 2.0  # points below the best that still count as good
 
 
 def exhibits(records: Records) -> Exhibits:
@@ -47,7 +45,7 @@ def accuracy_table(records: Records) -> Table:
     """Every setting of axes and grid."""
     along = _along_axes(records).rename(columns={"name": "part"})
     accuracy = pd.concat([along, _grid(records).assign(part="grid")], ignore_index=True)
-    accuracy = accuracy[["part", "optimizer", *SETTING, "mean", "std", "n", "runs"]]
+    accuracy = accuracy.drop(columns="setting")
     shown = pd.DataFrame(
         {
             "varied": accuracy["part"].replace("grid", "gamma × threshold"),
@@ -105,7 +103,7 @@ def axes_picture(records: Records) -> Picture | None:
             sns.lineplot(
                 runs[runs["arm"] == name], x=name, y=records.accuracy, hue="optimizer",
                 palette={key: colour for key, (_, colour) in OPTIMIZERS.items()}, marker="o",
-                markersize=7, errorbar=("pi", 100), legend=False, ax=axes,
+                markersize=7, errorbar=band, legend=False, ax=axes,
             )  # fmt: skip
             at = along[(along["name"] == name) & (along["setting"] == centre)]
             axes.scatter(
@@ -222,7 +220,12 @@ def _grid(records: Records) -> pd.DataFrame:
 
 def _robustness(records: Records) -> pd.DataFrame:
     return pd.DataFrame(
-        {"optimizer": optimizer, **robustness(of_one["mean"], WITHIN)}
+        {
+            "optimizer": optimizer,
+            **robustness(of_one["mean"]),
+            "metric": records.accuracy,
+            "runs": joined(of_one["runs"]),
+        }
         for optimizer, of_one in _grid(records).groupby("optimizer", sort=False)
         if of_one["mean"].notna().any()
     )

@@ -16,7 +16,7 @@ from .curves import (
     line_styles,
 )
 from .exhibits import Picture
-from .names import NETWORKS, with_labels
+from .names import NETWORKS, choice_of, with_labels
 from .records import Records
 from .style import image_axis, legend_below, look, panels
 
@@ -25,27 +25,26 @@ LAYERS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, 256
 
 
 def convergence(records: Records) -> Picture | None:
-    """Accuracy above, flip rate below, one column a network."""
-    runs = with_labels(records.runs)
-    history = history_of(records, runs, ["network", "label"])
+    """Accuracy above, flip rate below, one column a network, tuned settings apart."""
+    parts = _parts(records)
+    runs = pd.concat(parts.values())
+    history = history_of(records, runs, ["label"])
     if history.empty:
         return None
-    networks = list(runs["network"].unique())
     colours, dashes = line_styles(runs)
     with look():
-        if len(networks) == 1:
+        if len(parts) == 1:
             figure, [pair] = panels(1, 2, 3.8)
             columns = [pair]
         else:
-            figure, grid = panels(2, len(networks), 5.6, sharex="col", sharey="row")
+            figure, grid = panels(2, len(parts), 5.6, sharex="col", sharey="row")
             columns = list(zip(*grid, strict=True))
-        for network, (above, below) in zip(networks, columns, strict=True):
-            here = history[history["network"] == network]
+        for (title, part), (above, below) in zip(parts.items(), columns, strict=True):
+            here = history[history["run"].isin(part["run"])]
             draw_curves(above, here, records.curve, colours, dashes)
             draw_flip_rates(below, here, "flip_rate", colours, dashes)
-            if len(networks) > 1:
-                above.set_title(NETWORKS[network])
-                above.set_xlabel("")
+            if len(parts) > 1:
+                above.set(title=title, xlabel="")
         legend_below(figure, columns=3)
     return Picture(
         "convergence",
@@ -54,6 +53,16 @@ def convergence(records: Records) -> Picture | None:
         f"epoch. {LINE} {records.basis()}",
         figure,
     )
+
+
+def _parts(records: Records) -> dict[str, pd.DataFrame]:
+    """Title -> its runs: a network each, or its tuned and its other settings each."""
+    runs = records.runs.assign(chosen=choice_of(records.runs["arm"]))
+    several = runs["network"].nunique() > 1
+    return {
+        ", ".join(filter(None, [NETWORKS[network] if several else "", chosen])): with_labels(part)
+        for (network, chosen), part in runs.groupby(["network", "chosen"], sort=False)
+    }
 
 
 def flip_rates(records: Records) -> Picture | None:
@@ -80,7 +89,7 @@ def flip_rates(records: Records) -> Picture | None:
             for label, axes in zip(labels, row, strict=False):
                 _draw_layers(axes, of_network[of_network["label"] == label])
                 title = f"{NETWORKS[network]}\n{label}" if len(networks) > 1 else label
-                axes.set_title(title, fontsize=9.5)
+                axes.set_title(title.replace(" (", "\n("), fontsize=9.5)
         figure.supxlabel("training images seen", fontsize=10)
         figure.supylabel("flips per weight and step", fontsize=10)
         bar = figure.colorbar(

@@ -65,14 +65,22 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")
 
 
+def choice_of(arms: pd.Series) -> pd.Series:
+    """How the settings of each arm were chosen: "tuned" by its name, "published settings" beside
+    tuned ones, "" where no arm is tuned."""
+    tuned = arms.str.split("_").map(lambda words: "tuned" in words)
+    return tuned.map({True: "tuned", False: "published settings" if tuned.any() else ""})
+
+
 def with_labels(runs: pd.DataFrame) -> pd.DataFrame:
     """`Records.runs` with a column "label" that tells apart the settings of each network.
 
-    The optimizer's name where that is enough; with the arm's name, and then with a number, where
-    several settings share it.
+    The optimizer's name where that is enough; with how they were chosen or the arm's name, and
+    then with a number, where several settings share it.
     """
     label = runs["optimizer"].map(lambda key: OPTIMIZERS[key][0])
-    arm = runs["arm"].str.replace("_", " ")
+    chosen = choice_of(runs["arm"])
+    arm = chosen.where(chosen != "", runs["arm"].str.replace("_", " "))
     label = label.where(_settings_per(runs, label) == 1, label + " (" + arm + ")")
     crowded = _settings_per(runs, label) > 1
     rank = runs["setting"].groupby([runs["network"], label]).transform(lambda s: pd.factorize(s)[0])

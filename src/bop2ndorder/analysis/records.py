@@ -46,7 +46,7 @@ class Records:
         runs: one row an entry of the experiment, in the order of params.yaml. Columns: arm, axis,
             run (id), setting (the same for runs that differ in the seed alone), seed, data,
             network, norm, optimizer (see `names.OPTIMIZERS`), gamma, sigma, threshold, lr (a
-            number, or the dict of a schedule), epochs, train_on, missing, and those of
+            number, or the dict of a schedule), batch_size, epochs, train_on, missing, and those of
             metrics.json, empty where the record is missing.
         history: the rows of every history.csv, with the columns run and setting.
         provenance: the provenance.json of every run that has a record, in order, each once.
@@ -144,6 +144,7 @@ def _settings_row(entry: Entry) -> dict:
         "optimizer": optimizer_of(optimizer),
         **{name: optimizer.get(name) for name in HYPERPARAMETERS},
         "lr": settings["lr"],
+        "batch_size": settings["batch_size"],
         "epochs": settings["epochs"],
         "train_on": settings["train_on"],
     }

@@ -35,11 +35,15 @@ def effects(records: Records) -> pd.DataFrame:
 
     Returns:
         optimizer, target (what is scheduled: a hyperparameter, "all", or several joined by +),
-        schedule (none, exponential, polynomial), mean, std, n, runs, effect (points).
+        schedule (none, exponential, polynomial), those of `over_seeds`, effect (points) and
+        against_runs (ids of the runs without any).
     """
     accuracy = over_seeds(_scheduled(records), KEYS, records.accuracy)
-    base = accuracy[accuracy["schedule"] == "none"].set_index("optimizer")["mean"]
-    return accuracy.assign(effect=accuracy["mean"] - accuracy["optimizer"].map(base))
+    base = accuracy[accuracy["schedule"] == "none"].set_index("optimizer")
+    return accuracy.assign(
+        effect=accuracy["mean"] - accuracy["optimizer"].map(base["mean"]),
+        against_runs=accuracy["optimizer"].map(base["runs"]),
+    )
 
 
 KEYS = ["optimizer", "target", "schedule"]

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 
+from .claims import Name
 from .overlay import Path, nested
 from .settings import Strict
 
@@ -29,7 +30,6 @@ Values = Annotated[list[Any], Field(min_length=1), AfterValidator(_each_once)]
 Seeds = Annotated[
     list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_each_once)
 ]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 DataName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")]
 
 
@@ -69,6 +69,7 @@ class Sizes(Strict):
     data: dict[DataName, dict[str, Any]] = {}
     defaults: dict[str, Any] = {}
     experiments: dict[str, Any] = {}
+    claims: dict[str, Any] = {}
 
 
 class Document(Strict):
@@ -79,6 +80,7 @@ class Document(Strict):
     data: dict[DataName, dict[str, Any]]
     defaults: dict[str, Any]
     experiments: Annotated[dict[Name, Any], Field(min_length=1)]
+    claims: dict[str, Any]
     scales: dict[Scale, Sizes]
 
 

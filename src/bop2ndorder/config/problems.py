@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,11 +20,11 @@ class ParamsError(ValueError):
 
 
 def plain_place(place: Iterable[str | int], root: type[BaseModel]) -> Path:
-    """Where pydantic found the mistake, without the tags that it adds for unions.
+    """Where pydantic found the mistake, without the tags that it adds for unions and keys.
 
-    Those stand in settings alone; elsewhere an arm, say, may have the name of such a tag.
+    Those of unions stand in settings alone; elsewhere an arm, say, may have the name of such a tag.
     """
-    tags = {*MODELS, "number"} - {"data"} if root is Settings else ()
+    tags = {*MODELS, "number"} - {"data"} if root is Settings else {"[key]"}
     return tuple(str(part) for part in place if part not in tags)
 
 
@@ -71,9 +71,21 @@ def _number_hint(found: Any, kind: str) -> str:
 
 def _allowed(error: dict[str, Any], root: type[BaseModel]) -> list[str]:
     """Keys that the mapping with an unknown key may have."""
-    place = error["loc"]
-    owner = MODELS.get(str(place[-2]), root) if len(place) > 1 else root
+    owner = _owner(error["loc"], root)
     return [name for name in owner.model_fields if name != "data_name"]
+
+
+def _owner(place: tuple, root: type[BaseModel]) -> type[BaseModel]:
+    """The model of the mapping in which the last key of `place` stands."""
+    found: Any = root
+    for key in place[:-1]:
+        if key in getattr(found, "model_fields", {}):
+            found = found.model_fields[key].annotation
+        elif get_origin(found) is dict:
+            found = get_args(found)[1]
+        else:  # a union, in which the name of the model stands before the key
+            return MODELS.get(str(place[-2]), root)
+    return found
 
 
 def _meant(error: dict[str, Any], root: type[BaseModel]) -> str | None:

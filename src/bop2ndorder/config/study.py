@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml.error import YAMLError
 
+from .claims import Claims
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
 from .overlay import Path, depth, odd_keys, overlay, value_at
 from .problems import ParamsError, explain_all
@@ -25,11 +26,13 @@ class Study:
         scale: the chosen scale.
         local: data source -> local image folder to read instead of a download.
         plans: scale -> entries; a run shared by experiments is in several entries.
+        claims: scale -> the claims and what decides them there.
     """
 
     scale: str
     local: dict[str, str]
     plans: dict[str, tuple[Entry, ...]]
+    claims: dict[str, Claims]
 
     def entries(self, scale: str, experiment: str | None = None) -> list[Entry]:
         """What the scale runs, in the order of the file; of one experiment where named."""
@@ -78,9 +81,10 @@ def check(document: dict, name: str = "params.yaml") -> Study:
     checker = _Checker(document)
     checker.outline()
     plans = {scale: tuple(checker.entries(scale)) for scale in SCALES}
+    claims = {scale: checker.claims(scale) for scale in SCALES}
     if checker.problems:
         raise ParamsError(name, checker.problems)
-    return Study(document["scale"], dict(document.get("local", {})), plans)
+    return Study(document["scale"], dict(document.get("local", {})), plans, claims)
 
 
 class _Checker:
@@ -134,6 +138,19 @@ class _Checker:
                 settings = self.settings(merged, point, plan["data"], scale)
                 if settings is not None:
                     yield Entry(str(name), point.arm, point.axis, Run.of(settings))
+
+    def claims(self, scale: str) -> Claims | None:
+        """The claims of one scale; None, and the mistakes reported, where they are not valid."""
+        section = self.document.get("claims")
+        over = value_at(self.document, ("scales", scale, "claims")) or {}
+        if not isinstance(section, dict):
+            return None  # the outline's mistakes say so
+        try:
+            return Claims.model_validate(overlay(section, over))
+        except ValidationError as error:
+            for place, text in explain_all(error, Claims):
+                self.report(("claims", *place), text, scale)
+        return None
 
     def experiment(self, found: Any, place: Path, scale: str) -> Experiment | None:
         """The experiment; with mistakes in it, as much of it as is sound."""
