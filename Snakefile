@@ -80,6 +80,7 @@ localrules:
     analyse,
     notebook,
     metrics,
+    claims,
     page,
     report,
 
@@ -208,9 +209,25 @@ rule metrics:
         "exec bop2ndorder --scale {params.scale} metrics 2> {log:q}"
 
 
+rule claims:
+    input:
+        ancient(WORK.records()),
+        WORK.outdated("claims"),
+    output:
+        KEY / "claims",
+        WORK.results / "claims.csv",
+    log:
+        LOGS / "claims.log",
+    params:
+        scale=WORK.scale,
+    shell:
+        "exec bop2ndorder --scale {params.scale} claims 2> {log:q}"
+
+
 rule page:
     input:
         ancient(KEY / "metrics"),
+        ancient(KEY / "claims"),
         ancient([KEY / f"analysis-{experiment}" for experiment in WORK.experiments]),
         ancient([KEY / f"notebook-{experiment}" for experiment in WORK.experiments]),
         WORK.outdated("report"),

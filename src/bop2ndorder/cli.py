@@ -144,6 +144,13 @@ def metrics(load: Load) -> None:
 
 @main.command()
 @click.pass_obj
+def claims(load: Load) -> None:
+    """Make claims.csv, a verdict for each claim from the records."""
+    _make(load(), "claims")
+
+
+@main.command()
+@click.pass_obj
 def report(load: Load) -> None:
     """Make the report page from tables and figures."""
     _make(load(), "report")
@@ -171,12 +178,25 @@ def salvage(load: Load) -> None:
 
 @main.command()
 @click.pass_obj
-def readme(load: Load) -> None:
-    """Bring the results that README.md shows up to date."""
-    results = load().results
+def choose(load: Load) -> None:
+    """Choose the best settings of the experiment tuning, and hold the final comparison to them."""
+    workflow = load()
+    _one(workflow.experiments, "tuning", "experiment")
+    from .analysis import write_choice
+
+    entries = workflow.study.entries(workflow.scale)
+    found = write_choice(entries, workflow.results, workflow.scale)
+    for _, sentence in found:
+        click.echo(sentence)
+    sys.exit(0 if all(agrees for agrees, _ in found) else 1)
+
+
+@main.command()
+def readme() -> None:
+    """Bring the results that README.md shows up to date, those of the largest scale there is."""
     from .analysis.readme import write_readme
 
-    write_readme(Path("README.md"), results)
+    write_readme(Path("README.md"), Path("results"))
 
 
 @main.command()

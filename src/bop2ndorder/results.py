@@ -14,7 +14,7 @@ def make(workflow: Workflow, product: str) -> None:
 
     Args:
         workflow: the study's scale.
-        product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics or report.
+        product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics, claims or report.
     """
     from . import analysis
 
@@ -28,6 +28,8 @@ def make(workflow: Workflow, product: str) -> None:
         analysis.run_notebook(workflow.notebook(experiment), output, parameters)
     elif what == "metrics":
         analysis.summarise(study.entries(scale), results, scale)
+    elif what == "claims":
+        analysis.write_claims(study.claims[scale], study.entries(scale), results, scale)
     else:
         analysis.write_report(study, scale, results, missing_runs(workflow))
 

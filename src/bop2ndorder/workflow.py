@@ -18,13 +18,14 @@ from .store import DONE, damaged_file, read_json
 
 RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "provenance.json")
 # The modules that `bop2ndorder.analysis` hands out; what they import counts with them.
-ANALYSIS = ("analysis.experiments", "analysis.notebooks", "analysis.report")
+ANALYSIS = ("analysis.claims", "analysis.experiments", "analysis.notebooks", "analysis.report")
 NOTEBOOKS = Path("notebooks")
 # The file of each product that the report shows or links.
 SHOWN = {
     "analysis": "{}/exhibits.json",
     "notebook": "{}/notebook.html",
     "metrics": "metrics.json",
+    "claims": "claims.csv",
     "report": "report.html",
 }
 # Markers that make Snakemake redo a product that is there but not current; never in git or DVC.
@@ -78,7 +79,7 @@ class Workflow:
     def products(self) -> list[str]:
         """What is made of the records, in an order in which it can be made; see `key`."""
         parts = [f"{what}-{e}" for what in ("analysis", "notebook") for e in self.experiments]
-        return [*parts, "metrics", "report"]
+        return [*parts, "metrics", "claims", "report"]
 
     def shown(self, product: str) -> Path:
         """The file of a product that the report shows or links."""
@@ -93,12 +94,14 @@ class Workflow:
         """The key of what a product is made from today.
 
         Args:
-            product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics or report.
+            product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics, claims or report.
         """
         what, _, experiment = product.partition("-")
         inputs = [_analysis_code(), self._judged(experiment or None)]
         if what == "notebook":
             inputs.append(_notebook_code(self.notebook(experiment)))
+        if what in ("claims", "report"):
+            inputs.append(self.study.claims[self.scale].model_dump())
         return digest([what, *inputs])
 
     def notebook(self, experiment: str) -> Path:

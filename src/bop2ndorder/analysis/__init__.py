@@ -8,9 +8,9 @@ _HOME = {
     "exhibits_of": "experiments",
     "summarise": "experiments",
     "Records": "records",
-    "choose": "tuning",
     "load_records": "records",
     "run_notebook": "notebooks",
+    "write_choice": "choice",
     "write_claims": "claims",
     "write_report": "report",
 }

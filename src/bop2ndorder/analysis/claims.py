@@ -28,7 +28,7 @@ SPLITS = {
 }
 FILE = "claims.csv"
 RULE = (
-    "A comparison is supported where the 95 % interval of its effect lies wholly above 0; not "
+    "Positive effects speak for the claim. A comparison is supported where the 95 % interval of its effect lies wholly above 0; not "
     "supported where it lies wholly below 0, or wholly within the margin, which is what counts as "
     "no difference; undecided otherwise, and where runs are missing or too few. Comparisons of the "
     "same part are alternatives: a claim is supported where every part has a supported comparison, "
@@ -144,7 +144,7 @@ def statements(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["comparison"] == OVERALL]
 
 
-def verdict_table(table: pd.DataFrame, caption: str) -> Table:
+def verdict_table(table: pd.DataFrame) -> Table:
     """One row a claim."""
     rows = statements(table)
     compared = table[table["comparison"] != OVERALL].groupby("claim")["verdict"].value_counts()
@@ -160,7 +160,7 @@ def verdict_table(table: pd.DataFrame, caption: str) -> Table:
             "its comparisons": counts,
         }
     )
-    return Table("claims", "Verdicts", caption, rows, shown)
+    return Table("claims", "Verdicts", RULE, rows, shown)
 
 
 def comparison_table(table: pd.DataFrame, claim: str) -> Table:

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from .curves import line_styles
 from .exhibits import Exhibits, Picture, Table, by_name, interval, spread
 from .learning import convergence, flip_rates
-from .names import NETWORKS, slug, text, with_labels
+from .names import NETWORKS, TUNED, choice_of, slug, text, with_labels
 from .published import DATA, published_top1
 from .reaching import images_table
 from .records import ACCURACY, HYPERPARAMETERS, Records
@@ -43,7 +43,7 @@ def final(records: Records) -> pd.DataFrame:
 
     Returns:
         network, label, optimizer, arm, setting, those of `over_seeds`, top5, train_top1, flip_rate
-        (means over seeds, of the last epoch) and published_top1.
+        (means over seeds, of the last epoch) and published_top1 (empty for tuned settings).
     """
     runs = with_labels(records.runs)
     table = over_seeds(runs, KEYS, records.accuracy)
@@ -52,7 +52,10 @@ def final(records: Records) -> pd.DataFrame:
     ].mean()
     means.columns = ["top5", "train_top1", "flip_rate"]
     published = [
-        published_top1(records.experiment, row.network, row.optimizer) for row in table.itertuples()
+        np.nan if chosen == TUNED else published_top1(records.experiment, network, optimizer)
+        for network, optimizer, chosen in zip(
+            table["network"], table["optimizer"], choice_of(table["arm"]), strict=True
+        )
     ]
     return table.merge(means.reset_index(), on=KEYS).assign(published_top1=published)
 
@@ -135,7 +138,7 @@ def accuracy_picture(records: Records) -> Picture | None:
         grid[-1][0].set_xlabel(ACCURACY[records.accuracy])
         if has_published:
             grid[0][1].set_title("published", loc="left")
-            grid[-1][1].set_xlabel(f"{DATA[records.experiment]}, full scale (%)")
+            grid[-1][1].set_xlabel(f"{DATA[records.experiment]},\nfull scale (%)")
             for row in grid:
                 row[1].tick_params(axis="y", length=0)
                 row[1].margins(x=0.25)
@@ -150,7 +153,8 @@ def accuracy_picture(records: Records) -> Picture | None:
         "accuracy",
         "Final accuracy",
         f"Accuracy on the {FROM[records.accuracy]} images after the last epoch; dots: seeds; bar: "
-        f"their mean; line: its 95 % interval, where there are more than two seeds.{right} {records.basis()}",
+        f"their mean; line: its 95 % interval, where there are more than two seeds.{right} "
+        f"{records.basis()}",
         figure,
     )
 

@@ -68,9 +68,10 @@ class Table:
         (folder / f"{self.name}.md").write_text(
             f"**{self.title}.** {self.caption}\n\n{markdown(self.shown)}", encoding="utf-8"
         )
-        return self._content()
+        return self.content()
 
-    def _content(self) -> dict:
+    def content(self) -> dict:
+        """What the report needs to show the table."""
         return {
             "kind": "table",
             "name": self.name,
@@ -82,7 +83,7 @@ class Table:
         }
 
     def _repr_html_(self) -> str:
-        table = render("table.html.j2", exhibit=self._content())
+        table = render("table.html.j2", exhibit=self.content())
         return f"<figure>{table}<figcaption>{escape(self.caption)}</figcaption></figure>"
 
 

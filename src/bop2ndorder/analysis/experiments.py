@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..config import Entry
 from ..record import read_record
-from . import comparison, hyperparameters, normalization, schedules
+from . import comparison, hyperparameters, noise_floor, normalization, schedules, tuning
 from .exhibits import Exhibits, Table
 from .names import text
 from .records import ACCURACY, HYPERPARAMETERS, Records, load_records
@@ -55,6 +55,19 @@ EXPERIMENTS = {
         "Normalization",
         "Batch or layer normalization, with and without bias correction? (Section 5.1.1.)",
         normalization,
+    ),
+    "noise_floor": Experiment(
+        "Noise floor",
+        "Of gradients that are noise alone, m / sqrt(v) has the standard deviation sqrt(gamma / "
+        "(2 - gamma)), the noise floor. Is threshold / noise floor what counts, and is a threshold "
+        "at that height of use? (Beyond the paper.)",
+        noise_floor,
+    ),
+    "tuning": Experiment(
+        "Tuning",
+        "Which settings are best for each optimizer, out of as many each? The tuned arms of the "
+        "CIFAR-10 comparison use them. (Beyond the paper.)",
+        tuning,
     ),
 }
 

@@ -13,6 +13,7 @@ OPTIMIZERS = {
     "adam": ("Bop2ndOrder, Adam's correction", "#CC79A7"),
     "latent": ("latent weights", "#555555"),
 }
+TUNED, PUBLISHED = "tuned", "published settings"
 SCHEDULES = {"none": "#777777", "exponential": "#E69F00", "polynomial": "#56409C"}
 NETWORKS = {"binarynet": "BinaryNet", "xnornet": "XNOR-Net", "birealnet": "Bi-Real Net"}
 SYMBOLS = {
@@ -66,10 +67,10 @@ def slug(name: str) -> str:
 
 
 def choice_of(arms: pd.Series) -> pd.Series:
-    """How the settings of each arm were chosen: "tuned" by its name, "published settings" beside
-    tuned ones, "" where no arm is tuned."""
-    tuned = arms.str.split("_").map(lambda words: "tuned" in words)
-    return tuned.map({True: "tuned", False: "published settings" if tuned.any() else ""})
+    """How the settings of each arm were chosen: tuned where its name says so, beside those as
+    published; empty where no arm is tuned."""
+    tuned = arms.str.split("_").map(lambda words: TUNED in words)
+    return tuned.map({True: TUNED, False: PUBLISHED if tuned.any() else ""})
 
 
 def with_labels(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """What README.md shows of the results: a block between two comments, made of committed files."""
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -7,13 +8,24 @@ from pathlib import Path
 
 import pandas as pd
 
+from .claims import FILE as CLAIMS
+from .claims import statements
 from .exhibits import markdown
 
 BEGIN, END = "<!-- results: written by `bop2ndorder readme` -->", "<!-- end of results -->"
-FIGURE = ("cifar10", "convergence")
-TABLES = ("cifar10", "imagenet")
-# A README has room for these; the report has all.
-LEFT_OUT = {"gamma", "sigma", "threshold", "training accuracy (%)", "test top-5 (%)"}
+# The README leads with the largest scale that there are results of.
+SCALES = {
+    "paper": "At the scale `paper`: the published settings on CIFAR-10 and ImageNet.",
+    "small": "At the scale `small`: CIFAR-10 and Imagenette with narrow networks and few epochs, on two\n"
+    "CPU cores. Published numbers stand beside ours for reference; they were reached with far wider\n"
+    "networks in many more epochs.",
+    "quick": "At the scale `quick`: handwritten digits and narrow networks, on a CPU. This shows that\n"
+    "everything works from end to end. It says little about CIFAR-10 and ImageNet: published numbers\n"
+    "stand beside ours for reference, they were measured on other data with far larger networks.",
+}
+EXPERIMENT, FIGURE, TABLE = "cifar10", "convergence", "table"
+# A README has room for the rest only; the report has all.
+LEFT_OUT = {"gamma", "sigma", "threshold", "training accuracy (%)"}
 
 
 def write_readme(readme: Path, results: Path) -> None:
@@ -21,15 +33,29 @@ def write_readme(readme: Path, results: Path) -> None:
 
     Args:
         readme: the file.
-        results: the folder results/SCALE with the tables and figures of `analyse`.
+        results: the folder with a folder of results for each scale.
 
     Raises:
         ValueError: the file has no place for the block.
-        FileNotFoundError: a table is not there yet.
+        FileNotFoundError: no scale has results yet.
     """
     whole = readme.read_text(encoding="utf-8")
-    new = block(results.as_posix(), lambda name: (results / name).read_text(encoding="utf-8"))
+    scale = leading(results)
+    folder = results / scale
+    new = block(
+        scale, folder.as_posix(), lambda name: (folder / name).read_text(encoding="utf-8")
+    )
     readme.write_text(replace_block(whole, BEGIN, END, new), encoding="utf-8")
+
+
+def leading(results: Path) -> str:
+    """The largest scale with the tables and verdicts that the README shows."""
+    for scale in SCALES:
+        if all((results / scale / name).is_file() for name in (_exhibits(), CLAIMS)):
+            return scale
+    raise FileNotFoundError(
+        f"no scale in {results} has {_exhibits()} and {CLAIMS} yet: `snakemake report` makes them"
+    )
 
 
 def replace_block(page: str, begin: str, end: str, new: str) -> str:
@@ -45,23 +71,36 @@ def block_of(page: str, begin: str = BEGIN, end: str = END) -> str:
     return found[0]
 
 
-def block(folder: str, read: Callable[[str], str]) -> str:
-    """What should stand between the comments.
+def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
+    """What should stand between the comments: a figure, a table and the verdicts.
 
     Args:
+        scale: whose results they are.
         folder: results/SCALE, for links.
         read: the text of a file by its name within that folder.
     """
-    exhibits = {
-        (experiment, exhibit["name"]): exhibit
-        for experiment in TABLES
-        for exhibit in json.loads(read(f"{experiment}/exhibits.json"))["exhibits"]
-    }
-    figure = exhibits[FIGURE]
-    parts = [f"![{figure['title']}]({folder}/{'/'.join(FIGURE)}.png)", f"*{figure['caption']}*"]
-    for experiment in TABLES:
-        table = exhibits[experiment, "table"]
-        frame = pd.DataFrame(table["rows"], columns=table["columns"])
-        shown = frame[[name for name in frame.columns if name not in LEFT_OUT]]
-        parts += [markdown(shown).rstrip(), f"*{table['caption']}*"]
-    return "\n\n".join(parts)
+    shown = json.loads(read(_exhibits()))["exhibits"]
+    exhibits = {exhibit["name"]: exhibit for exhibit in shown}
+    figure, table = exhibits[FIGURE], exhibits[TABLE]
+    frame = pd.DataFrame(table["rows"], columns=table["columns"])
+    kept = frame[[name for name in frame.columns if name not in LEFT_OUT]]
+    claims = statements(pd.read_csv(io.StringIO(read(CLAIMS))))
+    verdicts = pd.DataFrame(
+        {"claim of the paper": claims["statement"], "verdict here": claims["verdict"]}
+    )
+    return "\n\n".join(
+        [
+            SCALES[scale],
+            f"![{figure['title']}]({folder}/{EXPERIMENT}/{FIGURE}.png)",
+            f"*{figure['caption']}*",
+            markdown(kept).rstrip(),
+            f"*{table['caption']}*",
+            markdown(verdicts).rstrip(),
+            "*Computed by rules that were fixed before the runs (`claims` in params.yaml). Effects and "
+            f"intervals: the report, or [{CLAIMS}]({folder}/{CLAIMS}).*",
+        ]
+    )
+
+
+def _exhibits() -> str:
+    return f"{EXPERIMENT}/exhibits.json"

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..config import Study
 from ..record import read_record
+from .claims import RULE, comparison_table, read_claims, statements, verdict_table
 from .experiments import EXPERIMENTS
 from .page import render
 
@@ -39,6 +40,7 @@ def write_report(
         title=f"Bop and Bop2ndOrder: scale {scale}",
         scale=scale,
         sections=[_section(results, name) for name in order],
+        claims=_claims(results),
         missing=_table(missing),
         provenance=provenance(records, len(runs)),
     )
@@ -69,6 +71,18 @@ def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]
         ("Versions", _counted(_pairs(record["versions"]) for record in records)),
         ("Code", _counted(f"commit {commit}" for commit in commits)),
     ]
+
+
+def _claims(results: Path) -> dict[str, Any] | None:
+    """The verdicts, and each claim with its comparisons; None where they are not judged yet."""
+    table = read_claims(results)
+    if table is None:
+        return None
+    each = [
+        {**row, "table": comparison_table(table, row["claim"]).content()}
+        for row in statements(table).to_dict("records")
+    ]
+    return {"rule": RULE, "verdicts": verdict_table(table).content(), "each": each}
 
 
 def _section(results: Path, name: str) -> dict[str, Any]:
