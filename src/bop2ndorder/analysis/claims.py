@@ -28,11 +28,12 @@ SPLITS = {
 }
 FILE = "claims.csv"
 RULE = (
-    "Positive effects speak for the claim. A comparison is supported where the 95 % interval of its effect lies wholly above 0; not "
-    "supported where it lies wholly below 0, or wholly within the margin, which is what counts as "
-    "no difference; undecided otherwise, and where runs are missing or too few. Comparisons of the "
-    "same part are alternatives: a claim is supported where every part has a supported comparison, "
-    "not supported where in some part all comparisons are not supported, and undecided otherwise."
+    "Positive effects speak for the claim. A comparison is supported where the 95 % interval of "
+    "its effect lies wholly above 0; not supported where it lies wholly below 0, or wholly within the "
+    "margin, which counts as no difference; undecided otherwise, and where runs are missing or too "
+    "few. Comparisons of the same part are alternatives: a claim is supported where every part has "
+    "a supported comparison, not supported where in some part all comparisons are not supported, "
+    "and undecided otherwise."
 )
 
 

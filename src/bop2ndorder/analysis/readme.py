@@ -16,12 +16,14 @@ BEGIN, END = "<!-- results: written by `bop2ndorder readme` -->", "<!-- end of r
 # The README leads with the largest scale that there are results of.
 SCALES = {
     "paper": "At the scale `paper`: the published settings on CIFAR-10 and ImageNet.",
-    "small": "At the scale `small`: CIFAR-10 and Imagenette with narrow networks and few epochs, on two\n"
-    "CPU cores. Published numbers stand beside ours for reference; they were reached with far wider\n"
-    "networks in many more epochs.",
-    "quick": "At the scale `quick`: handwritten digits and narrow networks, on a CPU. This shows that\n"
-    "everything works from end to end. It says little about CIFAR-10 and ImageNet: published numbers\n"
-    "stand beside ours for reference, they were measured on other data with far larger networks.",
+    "small": """\
+At the scale `small`: CIFAR-10 and Imagenette with narrow networks and few epochs, on two CPU cores.
+Published numbers stand beside ours for reference: they were reached with far wider networks in many
+more epochs.""",
+    "quick": """\
+At the scale `quick`: handwritten digits and narrow networks, on a CPU. This shows that everything
+works from end to end. It says little about CIFAR-10 and ImageNet: published numbers stand beside
+ours for reference, they were measured on other data with far larger networks.""",
 }
 EXPERIMENT, FIGURE, TABLE = "cifar10", "convergence", "table"
 # A README has room for the rest only; the report has all.
@@ -42,9 +44,7 @@ def write_readme(readme: Path, results: Path) -> None:
     whole = readme.read_text(encoding="utf-8")
     scale = leading(results)
     folder = results / scale
-    new = block(
-        scale, folder.as_posix(), lambda name: (folder / name).read_text(encoding="utf-8")
-    )
+    new = block(scale, folder.as_posix(), lambda name: (folder / name).read_text(encoding="utf-8"))
     readme.write_text(replace_block(whole, BEGIN, END, new), encoding="utf-8")
 
 
@@ -96,8 +96,8 @@ def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
             markdown(kept).rstrip(),
             f"*{table['caption']}*",
             markdown(verdicts).rstrip(),
-            "*Computed by rules that were fixed before the runs (`claims` in params.yaml). Effects and "
-            f"intervals: the report, or [{CLAIMS}]({folder}/{CLAIMS}).*",
+            "*Computed by the rules that params.yaml states under `claims`. Effects and intervals: "
+            f"the report, or [{CLAIMS}]({folder}/{CLAIMS}).*",
         ]
     )
 
