@@ -7,8 +7,35 @@ import math
 import random
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from bop2ndorder.analysis.records import Records
+
 LAYERS = ("conv2", "conv3", "conv4", "conv5", "conv6", "dense1", "dense2")
 SOURCES = {"digits": "embedded", "imagenette": "folder"}
+
+
+def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> Records:
+    """Records without files: rows of `Records.runs`, completed, and run -> training accuracies.
+
+    Each epoch has 100 images.
+    """
+    common = {
+        "arm": "all", "axis": None, "seed": 0, "data": "digits16", "network": "binarynet",
+        "norm": "batch", "optimizer": "biased", "gamma": 1e-7, "sigma": 1e-3, "threshold": 1e-6,
+        "lr": 0.01, "batch_size": 50, "train_on": "train", "missing": False, 
+        "test_top5_percent": np.nan, "train_accuracy_percent": np.nan, "flip_rate": np.nan,
+    }  # fmt: skip
+    runs = [
+        {**common, "run": f"run{i}", "setting": f"setting{i}"} | row for i, row in enumerate(rows)
+    ]
+    curves = pd.DataFrame(
+        {"run": run, "epoch": epoch, "images_seen": 100 * epoch, "train_accuracy": accuracy}
+        for run, curve in (history or {}).items()
+        for epoch, accuracy in enumerate(curve, 1)
+    )
+    return Records(experiment, "quick", pd.DataFrame(runs), curves, [])
 
 
 def write_records(entries, results: Path, skip=()) -> None:

@@ -6,10 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import write_records
+from synthetic import made_up, write_records
 
-from bop2ndorder.analysis import analyse, comparison, hyperparameters, normalization, schedules
-from bop2ndorder.analysis.exhibits import markdown, spread
+from bop2ndorder.analysis import (
+    analyse,
+    comparison,
+    hyperparameters,
+    learning,
+    noise_floor,
+    normalization,
+    schedules,
+)
+from bop2ndorder.analysis.curves import band
+from bop2ndorder.analysis.exhibits import interval, markdown, spread
 from bop2ndorder.analysis.experiments import (
     exhibits_of,
     experiment_of,
@@ -19,11 +28,12 @@ from bop2ndorder.analysis.experiments import (
 )
 from bop2ndorder.analysis.names import number, slug, text, with_labels
 from bop2ndorder.analysis.published import published_top1
-from bop2ndorder.analysis.records import Records, load_records
-from bop2ndorder.analysis.statistics import over_seeds, robustness
+from bop2ndorder.analysis.records import load_records
 from bop2ndorder.config import load_study
 
-EXPERIMENTS = ("normalization", "hyperparameters", "schedules", "cifar10", "imagenet")
+EXPERIMENTS = (
+    "normalization", "hyperparameters", "schedules", "cifar10", "imagenet", "noise_floor"
+)  # fmt: skip
 POLYNOMIAL = {"kind": "polynomial", "start": 1e-2, "end": 1e-5, "power": 1.0, "epochs": None}
 EXPONENTIAL = {"kind": "exponential", "start": 1e-4, "rate": 0.1, "every": 100.0}
 
@@ -43,39 +53,6 @@ def results(study, tmp_path_factory):
 @pytest.fixture
 def records(study, results):
     return lambda name: load_records(study.entries("quick"), results, "quick", name)
-
-
-def made_up(experiment: str, rows: list[dict]) -> Records:
-    """Records without files: rows of `Records.runs`, completed."""
-    common = {
-        "arm": "all", "axis": None, "seed": 0, "data": "digits16", "network": "binarynet",
-        "norm": "batch", "optimizer": "biased", "gamma": 1e-7, "sigma": 1e-3, "threshold": 1e-6,
-        "lr": 0.01, "train_on": "train", "missing": False, "test_top5_percent": np.nan,
-        "train_accuracy_percent": np.nan, "flip_rate": np.nan,
-    }  # fmt: skip
-    runs = [
-        {**common, "run": f"run{i}", "setting": f"setting{i}"} | row for i, row in enumerate(rows)
-    ]
-    return Records(experiment, "quick", pd.DataFrame(runs), pd.DataFrame(), [])
-
-
-def test_over_seeds_by_hand():
-    runs = pd.DataFrame({"arm": ["b", "b", "a", "a"], "x": [90.0, 94.0, 80.0, np.nan]})
-    found = over_seeds(runs, ["arm"], "x")
-    assert found["arm"].tolist() == ["b", "a"]
-    assert found["mean"].tolist() == [92.0, 80.0]
-    assert found["std"].tolist() == pytest.approx([np.sqrt(8.0), np.nan], nan_ok=True)
-    assert found["n"].tolist() == [2, 1]
-    assert found["runs"].tolist() == [2, 2]
-
-
-def test_robustness_by_hand():
-    found = robustness([90.0, 88.0, 87.9, 80.0, np.nan], within=2.0)
-    assert found["settings"] == 4
-    assert (found["best"], found["worst"], found["spread"]) == (90.0, 80.0, 10.0)
-    assert found["median"] == pytest.approx(87.95)
-    assert found["share_within"] == 50.0  # 88.0 lies on the edge and counts
-    assert robustness([np.nan]) == {"settings": 0}
 
 
 def test_effect_of_schedules_by_hand():
@@ -254,7 +231,7 @@ def test_a_missing_run_is_listed_and_left_out_of_the_mean(study, tmp_path):
     records = load_records(entries, tmp_path, "quick")
     assert records.missing == [first.id]
     table = comparison.final(records)
-    assert table.loc[0, "n"] == table.loc[0, "runs"] - 1
+    assert table.loc[0, "n"] == table.loc[0, "planned"] - 1
     assert f"1 of {len(entries)} runs missing" in records.basis()
     runs = run_table(records).shown.set_index("run")["test accuracy (%)"]
     assert runs[first.id] == "missing"
@@ -272,6 +249,79 @@ def test_same_records_give_the_same_bytes_and_old_files_go(study, results):
     assert max(len(content) for content in before.values()) < 90_000
 
 
+def test_tuned_settings_stand_apart_from_published_ones():
+    column = "test_top1_percent"
+    arms = {"bop": "bop", "tuned_bop": "bop", "biased": "biased", "tuned_biased": "biased"}
+    rows = [
+        {column: 60.0 + place, "arm": arm, "optimizer": optimizer, "train_on": "all"}
+        for place, (arm, optimizer) in enumerate(arms.items())
+    ]
+    records = made_up("cifar10", rows)
+    table = comparison.final(records)
+    assert table["label"].tolist() == [
+        "Bop (published settings)",
+        "Bop (tuned)",
+        "Bop2ndOrder, biased (published settings)",
+        "Bop2ndOrder, biased (tuned)",
+    ]
+    assert table["published_top1"].tolist() == pytest.approx(
+        [91.3, np.nan, 91.9, np.nan], nan_ok=True
+    )
+    parts = learning._parts(records)
+    assert {title: list(part["label"]) for title, part in parts.items()} == {
+        "published settings": ["Bop", "Bop2ndOrder, biased"],
+        "tuned": ["Bop", "Bop2ndOrder, biased"],
+    }
+
+
+def test_intervals_stand_beside_means():
+    column = "test_top1_percent"
+    rows = [
+        {column: value, "setting": "a", "seed": seed, "train_on": "all"}
+        for seed, value in enumerate([90.0, 91.0, 92.0])
+    ]
+    [row] = comparison.final_table(made_up("cifar10", rows)).shown.to_dict("records")
+    assert (row["test accuracy (%)"], row["95 % interval"]) == ("91.00 ± 1.00", "88.5 to 93.5")
+    assert interval(99.0, 101.5) == "99.0 to 100.0", "no accuracy is above 100 %"
+    assert band([1.0, 3.0]) == (1.0, 3.0)
+    assert band([1.0, 2.0, 3.0]) == pytest.approx((-0.484, 4.484), abs=1e-3)
+
+
+def noise_floor_records():
+    """Two gammas, times 0 and 2, two seeds; the second seed of one setting is missing."""
+    values = {(1e-3, 0): [40, 41], (1e-3, 2): [44, 46], (1e-2, 0): [38, 40], (1e-2, 2): [45, None]}
+    decaying = {**POLYNOMIAL, "end": 1e-4}
+    rows = [
+        {
+            "val_accuracy_percent": np.nan if value is None else float(value),
+            "missing": value is None,
+            "gamma": gamma,
+            "threshold": {"kind": "noise_floor", "times": float(times)},
+            "setting": f"{gamma} {times}",
+            "seed": seed,
+        }
+        for (gamma, times), two in values.items()
+        for seed, value in enumerate(two)
+    ]
+    return made_up("noise_floor", [*rows, {**rows[0], "gamma": decaying, "setting": "decaying"}])
+
+
+def test_noise_floor_by_hand():
+    records = noise_floor_records()
+    table = noise_floor.accuracy(records).set_index(["decay", "gamma", "times"])
+    assert table["mean"].tolist() == [40.5, 45, 39, 45, 40]
+    assert table.loc[("constant", "1e-3", 2), "effect"] == 4.5
+    assert table.loc[("constant", "1e-2", 2), "effect"] == 7, "over the seed that both have"
+    apart = noise_floor.collapse(records)
+    assert apart["difference"].tolist() == [-1.5, 1.0] and apart["n"].tolist() == [2, 1]
+    assert set(apart["gamma"]) == {"1e-2 against 1e-3"} and set(apart["decay"]) == {"constant"}
+    half = 12.7062 / 2  # of differences -2 and -1
+    assert apart["low"].tolist() == pytest.approx([-1.5 - half, np.nan], nan_ok=True, abs=1e-3)
+    headline = noise_floor.headline(records)
+    assert headline["constant"]["gammas_apart_points"] == 1.5
+    assert headline["decaying"]["best_gamma"] == 1e-2
+
+
 def test_metrics_are_nested_under_safe_names(study, results):
     summarise(study.entries("quick"), results, "quick")
     metrics = json.loads((results / "metrics.json").read_text())
@@ -287,5 +337,5 @@ def test_an_experiment_of_ones_own_is_compared_too(study, results, tmp_path):
     records = load_records(entries, results, "quick")
     assert records.accuracy == "val_accuracy_percent"
     shown = exhibits_of(records)
-    assert set(shown) == {"accuracy", "table", "convergence", "flip_rates", "runs"}
+    assert set(shown) == {"accuracy", "table", "convergence", "images", "flip_rates", "runs"}
     assert "validation accuracy (%)" in shown["table"].shown.columns

@@ -8,13 +8,21 @@ import pytest
 from synthetic import write_records
 
 from bop2ndorder.analysis import run_notebook
-from bop2ndorder.config import load_study
+from bop2ndorder.config import SCALES, load_study
 
 SOURCES = sorted(Path("notebooks").glob("*.ipynb"))
 
 
+def scale_of(experiment: str) -> str:
+    """The first scale that has the experiment: all are in quick, but for the tuning."""
+    study = load_study()
+    return next(scale for scale in SCALES if experiment in study.experiments(scale))
+
+
 def test_one_notebook_an_experiment():
-    assert {path.stem for path in SOURCES} == set(load_study().experiments("quick"))
+    study = load_study()
+    experiments = {name for scale in SCALES for name in study.experiments(scale)}
+    assert {path.stem for path in SOURCES} == experiments
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -30,9 +38,10 @@ def test_source_is_thin_and_has_parameters(source):
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_notebook_runs(source, tmp_path):
-    write_records(load_study().entries("quick", source.stem), tmp_path)
+    scale = scale_of(source.stem)
+    write_records(load_study().entries(scale, source.stem), tmp_path)
     output = tmp_path / "notebook.ipynb"
-    run_notebook(source, output, {"scale": "quick", "results": str(tmp_path)})
+    run_notebook(source, output, {"scale": scale, "results": str(tmp_path)})
     page = output.with_suffix(".html").read_text()
     assert page.count('src="data:image/png;base64,') == page.count("<img ") > 0
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page)

@@ -7,46 +7,76 @@ from pathlib import Path
 import pytest
 import torch
 
-from bop2ndorder.analysis.readme import BEGIN, END, block, block_of, write_readme
+from bop2ndorder.analysis.readme import BEGIN, END, block, block_of, leading, write_readme
 from bop2ndorder.binary import is_binary
 from bop2ndorder.config import load_study
 
 README = Path("README.md")
-RESULTS = Path("results/quick")
+RESULTS = Path("results")
 
 
 def committed(name: str) -> str:
-    command = ["git", "show", f"HEAD:./{RESULTS.as_posix()}/{name}"]
+    command = ["git", "show", f"HEAD:./{RESULTS / leading(RESULTS) / name}"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def test_results_are_those_that_are_committed():
     shown = block_of(README.read_text(encoding="utf-8"))
-    here = block(RESULTS.as_posix(), lambda name: (RESULTS / name).read_text(encoding="utf-8"))
+    scale = leading(RESULTS)
+    folder = RESULTS / scale
+    here = block(scale, folder.as_posix(), lambda name: (folder / name).read_text(encoding="utf-8"))
     # A study run on other hardware may differ from what is committed; the README then shows that.
     if shown != here:
-        assert shown == block(RESULTS.as_posix(), committed), "run `bop2ndorder readme`"
+        assert shown == block(scale, folder.as_posix(), committed), "run `bop2ndorder readme`"
+
+
+def test_the_first_screen_is_a_figure_and_a_table_that_exist():
+    first, figure, caption, table, *_ = block_of(README.read_text(encoding="utf-8")).split("\n\n")
+    assert first.startswith(f"At the scale `{leading(RESULTS)}`: ")
+    [path] = re.findall(r"!\[.+\]\((.+)\)", figure)
+    assert Path(path).is_file() and f"Scale {leading(RESULTS)};" in caption
+    assert table.startswith("| optimizer | test accuracy (%) | 95 % interval |")
+
+
+def results_of(folder: Path, accuracy: str) -> None:
+    (folder / "cifar10").mkdir(parents=True)
+    (folder / "cifar10" / "exhibits.json").write_text(
+        '{"exhibits": [{"kind": "figure", "name": "convergence", "title": "T", "caption": "C"},'
+        '{"kind": "table", "name": "table", "caption": "D", "columns": ["optimizer", "sigma",'
+        f'"test accuracy (%)"], "rows": [["Bop", "", "{accuracy}"]]}}]}}'
+    )
+    (folder / "claims.csv").write_text(
+        "claim,comparison,statement,verdict\nC1,overall,It is so.,undecided\nC1,one,,supported\n"
+    )
 
 
 def test_block_is_replaced_and_nothing_else(tmp_path):
-    for experiment in ("cifar10", "imagenet"):
-        folder = tmp_path / "quick" / experiment
-        folder.mkdir(parents=True)
-        (folder / "exhibits.json").write_text(
-            '{"exhibits": [{"kind": "figure", "name": "convergence", "title": "T", "caption": "C"},'
-            '{"kind": "table", "name": "table", "caption": "D", "columns": ["optimizer", "sigma",'
-            '"test accuracy (%)"], "rows": [["Bop", "", "91.2"]]}]}'
-        )
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n")
-    write_readme(readme, tmp_path / "quick")
+    with pytest.raises(FileNotFoundError, match="no scale in .* has cifar10/exhibits.json"):
+        write_readme(readme, tmp_path)
+    results_of(tmp_path / "quick", "91.2")
+    write_readme(readme, tmp_path)
     text = readme.read_text()
     assert text.startswith("before\n\n<!--") and text.endswith("-->\n\nafter\n")
     assert "quick/cifar10/convergence.png)" in text and "old" not in text
-    assert text.count("| optimizer | test accuracy (%) |\n| --- | --: |\n| Bop | 91.2 |") == 2
+    assert text.count("| optimizer | test accuracy (%) |\n| --- | --: |\n| Bop | 91.2 |") == 1
+    assert "| It is so. | undecided |" in text and "| supported |" not in text
     readme.write_text("no place for it")
     with pytest.raises(ValueError, match="must hold the lines"):
-        write_readme(readme, tmp_path / "quick")
+        write_readme(readme, tmp_path)
+
+
+def test_the_larger_scale_leads_once_it_has_results(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n\nold\n\n{END}")
+    results_of(tmp_path / "quick", "91.2")
+    results_of(tmp_path / "small", "62.3")
+    write_readme(readme, tmp_path)
+    assert "At the scale `small`" in readme.read_text() and "62.3" in readme.read_text()
+    (tmp_path / "small" / "claims.csv").unlink()
+    write_readme(readme, tmp_path)
+    assert "At the scale `quick`" in readme.read_text() and "62.3" not in readme.read_text()
 
 
 def test_example_trains():

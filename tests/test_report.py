@@ -5,7 +5,7 @@ import re
 import pytest
 from synthetic import write_records
 
-from bop2ndorder.analysis import analyse, write_report
+from bop2ndorder.analysis import analyse, write_claims, write_report
 from bop2ndorder.analysis.report import provenance
 from bop2ndorder.config import load_study
 
@@ -51,13 +51,17 @@ def test_page_of_the_whole_study(study, tmp_path):
     write_records(entries, tmp_path)
     for name in study.experiments("quick"):
         analyse(name, entries, tmp_path, "quick")
+    write_claims(study.claims["quick"], entries, tmp_path, "quick")
     write_report(study, "quick", tmp_path)
     html = (tmp_path / "report.html").read_text()
     assert len(html) < 1_500_000
     assert not LOADED.search(html)
     headings = re.findall(r'<h2 id="(\w+)"', html)
-    assert headings[:2] == ["cifar10", "imagenet"]
-    assert {*study.experiments("quick"), "provenance"} == set(headings)
+    assert headings[:3] == ["claims", "cifar10", "imagenet"]
+    assert {*study.experiments("quick"), "claims", "provenance"} == set(headings)
+    for label, claim in study.claims["quick"].statements.items():
+        assert re.search(f'<h3 id="{label}">{label} {claim.claim} <em>[a-z ]+</em></h3>', html)
+        assert claim.criterion in html
 
 
 def test_provenance_counts_what_differs():

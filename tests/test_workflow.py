@@ -88,7 +88,8 @@ def test_a_clone_without_pull_trains_all_but_reports_without_training(project, t
         if path.is_dir() and path.name != "runs":
             shutil.rmtree(path)
     made = clone.snakemake("report")
-    assert made == {"analyse": 2, "notebook": 2, "metrics": 1, "page": 1, "report": 1}
+    parts = {"metrics": 1, "claims": 1, "page": 1, "report": 1}
+    assert made == {"analyse": 2, "notebook": 2, **parts}
     assert clone.files("results/**/*") == before, "the same bytes"
     assert clone.git("status", "--porcelain") == ""
 
@@ -131,6 +132,15 @@ def test_one_value_of_a_grid_trains_what_it_touches_and_taken_back_nothing(proje
     assert project.files("results/quick/*/table.csv") == tables
     project.git("add", "-A")
     assert project.git("diff", "--cached", "--stat", "main") == "", "all as it was, dvc.lock too"
+
+
+def test_a_criterion_changed_judges_the_claims_anew_and_nothing_else(project):
+    def wider_margin(study):
+        study["claims"]["margins"]["accuracy"] = 99.0
+
+    project.change(wider_margin)
+    assert project.snakemake("-n", "report") == {"claims": 1, "page": 1, "outdated": 2, "report": 1}
+    assert "results" in project.call("dvc", "status"), "DVC sees it, too"
 
 
 def test_a_new_seed_trains_the_new_runs_only(project):

@@ -192,11 +192,13 @@ def choose(load: Load) -> None:
 
 
 @main.command()
-def readme() -> None:
-    """Bring the results that README.md shows up to date, those of the largest scale there is."""
+@click.pass_obj
+def readme(load: Load) -> None:
+    """Bring the results that README.md shows up to date: those of the largest scale there is."""
+    results = load().results.parent
     from .analysis.readme import write_readme
 
-    write_readme(Path("README.md"), Path("results"))
+    write_readme(Path("README.md"), results)
 
 
 @main.command()

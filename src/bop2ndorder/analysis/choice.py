@@ -44,8 +44,9 @@ def choose(records: Records, entries: Iterable[Entry]) -> dict[str, dict[str, An
     """
     if records.missing:
         raise ValueError(
-            f"{len(records.missing)} runs of the experiment {records.experiment} have no record "
-            f"yet, the first is {records.missing[0]}: `snakemake` trains and records them"
+            f"{len(records.missing)} of {records.runs['run'].nunique()} runs of the experiment "
+            f"{records.experiment} have no record yet, the first is {records.missing[0]}: "
+            "`snakemake` trains and records them"
         )
     runs = {entry.run.id: entry.run for entry in entries}
     found = {}

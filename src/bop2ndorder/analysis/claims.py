@@ -29,11 +29,11 @@ SPLITS = {
 FILE = "claims.csv"
 RULE = (
     "Positive effects speak for the claim. A comparison is supported where the 95 % interval of "
-    "its effect lies wholly above 0; not supported where it lies wholly below 0, or wholly within the "
-    "margin, which counts as no difference; undecided otherwise, and where runs are missing or too "
-    "few. Comparisons of the same part are alternatives: a claim is supported where every part has "
-    "a supported comparison, not supported where in some part all comparisons are not supported, "
-    "and undecided otherwise."
+    "its effect lies wholly above 0; not supported where it lies wholly below 0, or wholly within "
+    "the margin, which counts as no difference; undecided otherwise, and where runs are missing or "
+    "too few. Comparisons of the same part are alternatives: a claim is supported where every part "
+    "has a supported comparison, not supported where in some part all comparisons are not "
+    "supported, and undecided otherwise."
 )
 
 
@@ -207,4 +207,5 @@ def _signed(value: float) -> str:
 def _counted(n: float, over: str) -> str:
     if pd.isna(n) or not n:
         return "–"
-    return f"{int(n)} {over.removesuffix('s') if n == 1 else over}"
+    counted = f"{int(n)} {over.removesuffix('s') if n == 1 else over}"
+    return f"{counted} (bootstrap)" if over == "cells" else counted

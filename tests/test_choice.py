@@ -1,0 +1,132 @@
+"""The choice of hyperparameters: recomputed from the records, and held against the comparison."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+from studies import ROOT, read, write
+from synthetic import write_records
+
+from bop2ndorder.cli import main
+from bop2ndorder.config import load_study
+
+DECAY = {"kind": "polynomial", "start": 1.0e-3, "end": 1.0e-5}
+
+
+@pytest.fixture(scope="module")
+def study():
+    """The study without the tuned arms, whether or not they have been written by now."""
+    document = read(ROOT)
+    arms = document["scales"]["small"]["experiments"]["cifar10"]["arms"]
+    for name in [name for name in arms if name.startswith("tuned")]:
+        del arms[name]
+    return document
+
+
+@pytest.fixture
+def here(study, tmp_path, monkeypatch):
+    """A folder with that study and made-up records of its grids."""
+    monkeypatch.chdir(tmp_path)
+    write(study, tmp_path)
+    write_records(load_study().entries("small", "tuning"), Path("results/small"))
+    return tmp_path
+
+
+def choose(fails=False):
+    result = CliRunner().invoke(main, ["--scale", "small", "choose"])
+    assert (result.exit_code == 1) == fails, result.output
+    return result.output
+
+
+def recompute(results: Path, scale: str) -> dict:
+    """arm -> (settings, accuracy, runs), straight from the records; the first of equals."""
+    accuracy, settings, runs = defaultdict(list), {}, defaultdict(list)
+    for entry in load_study().entries(scale, "tuning"):
+        metrics = json.loads((results / "runs" / entry.run.id / "metrics.json").read_text())
+        one = entry.run.settings.model_dump(exclude_defaults=True)
+        one = {key: one[key] for key in ("optimizer", "lr", "batch_size")}
+        place = entry.arm, json.dumps(one, sort_keys=True)
+        accuracy[place].append(metrics["val_accuracy_percent"])
+        settings[place] = one
+        runs[place].append(entry.run.id)
+    best: dict = {}
+    for place, values in accuracy.items():
+        mean = sum(values) / len(values)
+        if place[0] not in best or mean > best[place[0]][1]:
+            best[place[0]] = settings[place], mean, runs[place]
+    return best
+
+
+def test_the_choice_is_the_best_of_the_records(here):
+    choose(fails=True)
+    choice = json.loads(Path("results/small/choice.json").read_text())
+    best = recompute(Path("results/small"), "small")
+    assert choice.keys() == best.keys() == {"bop", "biased", "constant", "adam", "latent"}
+    for arm, (settings, accuracy, runs) in best.items():
+        found = choice[arm]
+        assert found["settings"] == settings and found["runs"] == runs
+        assert found["val_accuracy_percent"] == pytest.approx(accuracy, abs=1e-4)
+        assert found["runner_up"]["val_accuracy_percent"] <= found["val_accuracy_percent"]
+    sizes = {arm: found["grid_settings"] for arm, found in choice.items()}
+    assert len(set(sizes.values())) == 1, "grids of equal size"
+    grid = {run for found in choice.values() for run in found["grid_runs"]}
+    assert grid == {entry.run.id for entry in load_study().entries("small", "tuning")}
+
+
+def test_what_it_says_to_write_satisfies_it(here, study):
+    """The lines go into params.yaml as they are, and the exit code turns to 0."""
+    said = choose(fails=True)
+    assert said.count("is not there yet") == 5
+    assert said.count("scales.small.experiments.cifar10.arms in params.yaml") == 5
+    lines = "\n".join(line.strip() for line in said.splitlines() if line.startswith("  tuned_"))
+    arms = YAML(typ="safe", pure=True).load(lines)
+    document = read(here)
+    document["scales"]["small"]["experiments"]["cifar10"]["arms"] |= arms
+    write(document, here)
+    said = choose()
+    assert said.count("uses the best of its grid (validation accuracy ") == 5
+
+    optimizer = arms["tuned_bop"]["set"]["optimizer"]
+    other = {**optimizer["gamma"], "start": 7.0e-4}
+    document["scales"]["small"]["experiments"]["cifar10"]["arms"]["tuned_bop"]["set"] |= {
+        "optimizer": {**optimizer, "gamma": other}
+    }
+    write(document, here)
+    said = choose(fails=True)
+    assert "tuned_bop of cifar10 uses other settings than the best of its grid" in said
+    assert said.count("uses the best of its grid") == 4
+
+
+def test_a_missing_record_is_a_sentence(here):
+    run = load_study().entries("small", "tuning")[3].run.id
+    (here / "results" / "small" / "runs" / run / "metrics.json").unlink()
+    said = choose(fails=True)
+    assert f"1 of 40 runs of the experiment tuning have no record yet, the first is {run}" in said
+    assert not Path("results/small/choice.json").exists()
+
+
+def test_a_scale_without_tuning_is_a_sentence(here):
+    result = CliRunner().invoke(main, ["choose"])
+    assert result.exit_code == 1 and "no experiment 'tuning'" in result.output
+
+
+COMMITTED = [path.parent for path in sorted((ROOT / "results").glob("*/choice.json"))]
+
+
+@pytest.mark.parametrize("results", COMMITTED, ids=lambda path: path.name)
+def test_the_committed_choice_is_the_best_of_the_committed_records(results, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    choice = json.loads((results / "choice.json").read_text())
+    best = recompute(results, results.name)
+    assert {arm: found["runs"] for arm, found in choice.items()} == {
+        arm: runs for arm, (_, _, runs) in best.items()
+    }
+    used = defaultdict(list)
+    for entry in load_study().entries(results.name, "cifar10"):
+        one = entry.run.settings.model_dump(exclude_defaults=True)
+        used[entry.arm].append({key: one[key] for key in ("optimizer", "lr", "batch_size")})
+    for arm, (settings, _, _) in best.items():
+        assert all(found == settings for found in used[f"tuned_{arm}"]) and used[f"tuned_{arm}"]
