@@ -1,5 +1,6 @@
 """Intervals, held against values worked out by hand, by other means or by simulation."""
 
+import itertools
 import math
 
 import numpy as np
@@ -68,9 +69,15 @@ def test_bootstrap_is_the_same_each_time_and_draws_pairs():
     assert found == pytest.approx((-3.0, -3.0, -3.0, 25)), (
         "cells at the same place are drawn together"
     )
-    wide = bootstrap_interval(of, against[::-1], spread_of)
-    assert wide == bootstrap_interval(of, against[::-1], spread_of)
-    assert wide.value == 0 and wide.low < 0 < wide.high
+    assert bootstrap_interval(of, of**1.5, spread_of) == bootstrap_interval(of, of**1.5, spread_of)
+
+
+def test_bootstrap_agrees_with_all_possible_draws():
+    of, against = np.array([90.0, 89.0, 88.5, 70.0]), np.array([90.0, 60.0, 70.0, 50.0])
+    draws = np.array([*itertools.product(range(4), repeat=4)])
+    every = spread_of(against[draws]) - spread_of(of[draws])
+    found = bootstrap_interval(of, against, lambda accuracy: -spread_of(accuracy))
+    assert found[:3] == (20, *np.quantile(every, [0.025, 0.975]))
 
 
 def test_bootstrap_of_a_mean_agrees_with_student():

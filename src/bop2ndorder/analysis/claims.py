@@ -150,7 +150,7 @@ def verdict_table(table: pd.DataFrame) -> Table:
     rows = statements(table)
     compared = table[table["comparison"] != OVERALL].groupby("claim")["verdict"].value_counts()
     counts = [
-        ", ".join(f"{compared[claim, one]} {one}" for one in (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
+        ", ".join(f"{one} {compared[claim, one]}" for one in (SUPPORTED, NOT_SUPPORTED, UNDECIDED)
                   if (claim, one) in compared.index)
         for claim in rows["claim"]
     ]  # fmt: skip
@@ -174,22 +174,25 @@ def comparison_table(table: pd.DataFrame, claim: str) -> Table:
             "effect on": [_what(row) for row in rows.itertuples()],
             "effect": rows["effect"].map(_signed),
             "95 % interval": [_interval(row.low, row.high) for row in rows.itertuples()],
+            "margin": rows["margin"].map("{:g}".format),
             "n": [_counted(row.n, row.over) for row in rows.itertuples()],
             "verdict": rows["verdict"],
             "remark": rows["note"].fillna(""),
         }
     )
+    if not shown["remark"].any():
+        del shown["remark"]
     return Table(claim, claim, "", rows, shown)
 
 
 def _what(row) -> str:
     if row.measure == "images":
-        return f"images to {row.level:g} % {SPLITS.get(row.metric, '')} accuracy (% fewer)"
+        return f"images to {row.level:g} % {SPLITS.get(row.metric, '')} accuracy (%)"
     if row.measure == "spread":
-        return "best − worst (points less)"
+        return "best − worst (points)"
     if row.measure == "share":
-        return f"settings within {WITHIN:g} points of best (% of settings more)"
-    return f"{SPLITS.get(row.metric, '')} accuracy (points more)"
+        return f"within {WITHIN:g} points of best (% of settings)"
+    return f"{SPLITS.get(row.metric, '')} accuracy (points)"
 
 
 def _interval(low: float, high: float) -> str:
@@ -201,7 +204,7 @@ def _interval(low: float, high: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return "–" if pd.isna(value) else f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
+    return "–" if pd.isna(value) else f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def _counted(n: float, over: str) -> str:

@@ -67,10 +67,13 @@ def slug(name: str) -> str:
 
 
 def choice_of(arms: pd.Series) -> pd.Series:
-    """How the settings of each arm were chosen: tuned where its name says so, beside those as
-    published; empty where no arm is tuned."""
-    tuned = arms.str.split("_").map(lambda words: TUNED in words)
-    return tuned.map({True: TUNED, False: PUBLISHED if tuned.any() else ""})
+    """How the settings of each arm were chosen, by its name: those of tuned_bop were tuned, and
+    those of bop beside it are as published; empty where neither is the case."""
+    words = {arm: frozenset(arm.split("_")) for arm in arms}
+    tuned = {found - {TUNED} for found in words.values() if TUNED in found}
+    return arms.map(
+        lambda arm: TUNED if TUNED in words[arm] else PUBLISHED if words[arm] in tuned else ""
+    )
 
 
 def with_labels(runs: pd.DataFrame) -> pd.DataFrame:

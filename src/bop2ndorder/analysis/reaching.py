@@ -78,6 +78,9 @@ def _cell(row) -> str:
         return f"never in {row.never} of {row.n}"
     if row.at_once:
         return f"first epoch in {row.at_once} of {row.n}"
-    images = EngFormatter(places=1, sep="")
-    interval = "" if pd.isna(row.low) else f" ({images(row.low)} to {images(row.high)})"
-    return images(row.mean) + interval
+    interval = "" if pd.isna(row.low) else f" ({_images(row.low)} to {_images(row.high)})"
+    return _images(row.mean) + interval
+
+
+def _images(count: float) -> str:
+    return EngFormatter(places=1 if count >= 1000 else 0, sep="")(count)
