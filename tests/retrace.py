@@ -10,6 +10,7 @@ import statistics
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from scipy import stats
 
 # What the study says, not what a run found.
@@ -51,7 +52,10 @@ class Trace:
         return [self.metrics(run)[metric] for run in ids.split()]
 
     def _run(self, row: dict) -> dict:
-        return {} if row["missing"] == "True" else dict(self.metrics(row["run"]))
+        if row["missing"] == "True":
+            return {}
+        metrics = self.metrics(row["run"])
+        return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
     def _mean(self, row: dict) -> dict:
         """A setting over its seeds."""
@@ -135,33 +139,90 @@ class Trace:
         return {**found, "mean": math.exp(statistics.fmean(logs)), **limits}
 
     def _claim(self, row: dict) -> dict:
-        if not row["effect"]:
+        if not row["runs"] or not row["against_runs"]:
             return {}
         of, against = row["runs"].split(), row["against_runs"].split()
         if row["measure"] == "images":
-            level = float(row["level"])
-            sides = [
-                {
-                    self.settings(run)["seed"]: math.log(self.images(run, row["metric"], level)[0])
-                    for run in ids
-                }
-                for ids in (against, of)
-            ]
-            logs = [sides[0][seed] - sides[1][seed] for seed in sorted(sides[0])]
-            found = {"effect": statistics.fmean(logs), **_limits(logs)}
-            return {name: 100 * (1 - math.exp(-value)) for name, value in found.items()}
+            return self._fewer(of, against, row["metric"], float(row["level"]))
         one, other = (self.values(row[side], row["metric"]) for side in ("runs", "against_runs"))
-        if row["measure"] == "spread":
-            return {"effect": max(other) - min(other) - (max(one) - min(one))}
-        if row["measure"] == "share":
-            shares = [100 * sum(v >= max(values) - 2 for v in values) / len(values)
-                      for values in (one, other)]  # fmt: skip
-            return {"effect": shares[0] - shares[1]}
-        found = {"effect": statistics.fmean(one) - statistics.fmean(other)}
-        if row["over"] == "seeds" and len(of) == len(against) == int(row["n"]):
+        if row["measure"] in ("spread", "share"):
+            return _grids(np.array(one), np.array(other), row["measure"])
+        if row["over"] == "seeds":
             paired = self._paired(row)
-            found |= {name: paired[name] for name in ("n", "low", "high") if name in paired}
-        return found
+            return {**paired, "effect": paired.get("difference")}
+        return self._versions(of, against, row["metric"])
+
+    def _versions(self, of: list, against: list, metric: str) -> dict:
+        """Runs with one seed: each with that of the other version, or several with one baseline."""
+        if len(of) == len(against):
+            sides = [
+                {self._apart(run): self.metrics(run)[metric] for run in s} for s in (of, against)
+            ]
+            differences = [sides[0][key] - sides[1][key] for key in sides[0]]
+            mean = statistics.fmean(differences)
+            return {"effect": mean, "n": len(differences), **_limits(differences)}
+        groups = {self._version(run): [] for run in against}
+        for run in of:
+            groups[self._version(run)].append(self.metrics(run)[metric])
+        means = [
+            statistics.fmean(groups[self._version(run)]) - self.metrics(run)[metric]
+            for run in against
+        ]
+        sizes = {len(values) for values in groups.values()}
+        [m], k = sizes, len(groups)  # as many runs to each baseline
+        variance = statistics.fmean(statistics.variance(values) for values in groups.values())
+        half = stats.t(k * (m - 1)).ppf(0.975) * math.sqrt(variance * (1 + 1 / m) / k)
+        mean = statistics.fmean(means)
+        return {"effect": mean, "n": k * m, "low": mean - half, "high": mean + half}
+
+    def _version(self, run: str) -> str:
+        return self.settings(run)["optimizer"]["bias_correction"]
+
+    def _apart(self, run: str) -> str:
+        """All settings but the bias correction."""
+        settings = self.settings(run)
+        optimizer = {**settings["optimizer"], "bias_correction": ""}
+        return json.dumps({**settings, "optimizer": optimizer}, sort_keys=True)
+
+    def _fewer(self, of: list, against: list, metric: str, level: float) -> dict:
+        """Bounds on the logarithm of the ratio, seed by seed, then percent."""
+        sides = [
+            {self.settings(run)["seed"]: self.images(run, metric, level) for run in ids}
+            for ids in (of, against)
+        ]
+        seeds = sorted(sides[0].keys() & sides[1].keys())
+        least = [_log(sides[1][seed][0], sides[0][seed][1]) for seed in seeds]
+        most = [_log(sides[1][seed][1], sides[0][seed][0]) for seed in seeds]
+        found = {}
+        if len(seeds) > 1:
+            finite = [all(map(math.isfinite, logs)) for logs in (least, most)]
+            found["low"] = _limits(least)["low"] if finite[0] else -math.inf
+            found["high"] = _limits(most)["high"] if finite[1] else math.inf
+        if least == most:
+            found["effect"] = statistics.fmean(least)
+        fewer = {name: -100 * math.expm1(-value) if value > -700 else -math.inf
+                 for name, value in found.items()}  # fmt: skip
+        return {**fewer, "n": len(seeds)}
+
+
+def _log(above: float, below: float) -> float:
+    if math.isinf(below) or above == 0:
+        return -math.inf
+    return math.inf if math.isinf(above) or below == 0 else math.log(above / below)
+
+
+def _grids(of: np.ndarray, against: np.ndarray, measure: str) -> dict:
+    """The bootstrap once more, with the draws that the analysis names."""
+
+    def number(cells: np.ndarray) -> np.ndarray:
+        best = cells.max(axis=-1)
+        if measure == "spread":
+            return cells.min(axis=-1) - best
+        return 100 * np.mean(cells.T >= best - 2, axis=0)
+
+    draws = np.random.default_rng(0).integers(len(of), size=(10_000, len(of)))
+    low, high = np.quantile(number(of[draws]) - number(against[draws]), [0.025, 0.975])
+    return {"effect": number(of) - number(against), "low": low, "high": high, "n": len(of)}
 
 
 def _limits(values: list[float]) -> dict[str, float]:

@@ -99,7 +99,7 @@ def test_accuracy_is_compared_seed_by_seed():
     assert found.estimate.value == pytest.approx(3.4 / 3)
     half = 4.302653 * np.std([1.0, 1.1, 1.3], ddof=1) / 3**0.5
     assert found.estimate.low == pytest.approx(3.4 / 3 - half, abs=1e-6)
-    assert (found.estimate.n, found.over, found.complete, found.note) == (3, "seeds", True, "")
+    assert (found.estimate.n, found.over, found.complete, found.notes) == (3, "seeds", True, ())
     assert (found.runs, found.against_runs) == ("new0 new1 new2", "old0 old1 old2")
 
 
@@ -107,10 +107,11 @@ def test_only_seeds_that_both_have_count_and_a_missing_run_is_no_verdict():
     rows = arms(new=[91.0, 92.0, None], old=[90.0, 91.0, 10.0])
     found = contrast(compare(), made_up("cifar10", rows))
     assert found.estimate[:3] == (1.0, 1.0, 1.0) and found.estimate.n == 2
-    assert not found.complete and found.note == "1 of 6 runs have no record"
+    assert not found.complete and found.notes == ("1 of 3 runs with arm new missing",)
+    assert found.runs == "new0 new1" and found.against_runs == "old0 old1"
     nobody = contrast(compare(of="tuned"), made_up("cifar10", rows))
     assert not nobody.complete and nobody.estimate.n == 0
-    assert nobody.note == "no runs with arm tuned; too few seeds for an interval"
+    assert nobody.notes == ("no runs with arm tuned",)
 
 
 def test_one_seed_is_paired_over_settings():
@@ -152,7 +153,7 @@ def test_images_by_hand():
         new=[[0.4, 0.6, 0.7, 0.7], [0.4, 0.5, 0.7, 0.7]],
         old=[[0.1, 0.4, 0.5, 0.6], [0.1, 0.2, 0.4, 0.5]],
     )
-    assert found.estimate[:3] == pytest.approx((50, 50, 50)) and found.note == ""
+    assert found.estimate[:3] == pytest.approx((50, 50, 50)) and found.notes == ()
     assert found.metric == "train_accuracy"
 
 
@@ -165,11 +166,11 @@ def test_images_of_a_run_that_never_gets_there_bound_one_side():
     low = logs.mean() - 4.302653 * logs.std(ddof=1) / 3**0.5
     assert found.estimate.low == pytest.approx(100 * (1 - np.exp(-low)), abs=1e-4)
     assert found.estimate.high == 100 and math.isnan(found.estimate.value)
-    assert found.note == "old: 2 of 3 runs never reach 50 %"
+    assert found.notes == ("old: 2 of 3 runs never reach 50 %",)
     neither = images(80, new=new, old=old)
     assert neither.estimate[1:3] == (-INF, 100)
     at_once = images(5, new=new, old=old)
-    assert at_once.estimate[1:3] == (-INF, 100) and "in the first epoch" in at_once.note
+    assert at_once.estimate[1:3] == (-INF, 100) and "in the first epoch" in at_once.notes[0]
 
 
 def grid(optimizer, values, seed=0, decades=0):
@@ -210,7 +211,7 @@ def test_robustness_over_seeds_and_over_cells_by_hand():
 
 def test_grids_of_another_shape_are_not_compared():
     found = robust("spread", [*grid("new", [90.0, 89.0, 88.0]), *grid("old", [9.0, 8.0, 7.0, 6.0])])
-    assert found.estimate.n == 0 and found.note == "the grids are not of the same shape"
+    assert found.estimate.n == 0 and found.notes == ("the grids are not of the same shape",)
 
 
 # The claims of params.yaml

@@ -128,7 +128,7 @@ def _measured(
         "over": found.over,
         **asked,
         "metric": found.metric,
-        "note": found.note,
+        "note": "; ".join(found.notes),
         "runs": found.runs,
         "against_runs": found.against_runs,
     }

@@ -1,6 +1,6 @@
 """Some runs of an experiment against others: a difference, its interval, what it rests on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,9 +26,8 @@ UNITS = {
     "spread": "points",
     "share": "percentage points",
 }
-# Of a grid, larger is better.
+# Of a grid; the larger the better.
 GRID_MEASURES = {"spread": lambda accuracy: -spread_of(accuracy), "share": share_near_best}
-NOTHING = Estimate(np.nan, np.nan, np.nan, 0)
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,18 @@ class Contrast:
         estimate: the difference, positive where it speaks for the first.
         over: what `estimate.n` counts: seeds, settings or cells.
         metric: the column of metrics.json or, for images, of history.csv that was read.
-        complete: whether there are runs on both sides and all have a record.
-        note: what a reader has to know of it besides.
         runs, against_runs: ids behind the two sides.
+        notes: what a reader has to know of it besides.
+        complete: whether there are runs on both sides and all have a record.
     """
 
     estimate: Estimate
     over: str
     metric: str
-    complete: bool
-    note: str
-    runs: str
-    against_runs: str
+    runs: str = ""
+    against_runs: str = ""
+    notes: tuple[str, ...] = ()
+    complete: bool = True
 
 
 def contrast(comparison: Comparison, records: Records, level: float | None = None) -> Contrast:
@@ -64,41 +63,27 @@ def contrast(comparison: Comparison, records: Records, level: float | None = Non
     Raises:
         ValueError: a run has several partners, since `paired_by` does not tell them apart.
     """
-    chosen = [select(records.runs, side) for side in (comparison.of, comparison.against)]
-    notes = [
-        f"no runs with {described(side)}"
-        for side, runs in zip((comparison.of, comparison.against), chosen, strict=True)
-        if runs.empty
-    ]
-    absent = [int(runs["missing"].sum()) for runs in chosen]
-    if any(absent):
-        notes.append(f"{sum(absent)} of {sum(map(len, chosen))} runs have no record")
-    complete = not notes
-    of, against = (runs[~runs["missing"].astype(bool)] for runs in chosen)
-    metric = records.accuracy
-    if of.empty or against.empty:
-        estimate, over = NOTHING, "seeds"
+    lacks, sides = [], []
+    for where in (comparison.of, comparison.against):
+        runs = select(records.runs, where)
+        missing = runs["missing"].astype(bool)
+        if runs.empty:
+            lacks.append(f"no runs with {described(where)}")
+        elif missing.any():
+            lacks.append(f"{missing.sum()} of {len(runs)} runs with {described(where)} missing")
+        sides.append(runs[~missing])
+    if any(side.empty for side in sides):
+        nothing = Estimate(np.nan, np.nan, np.nan, 0)
+        found = Contrast(nothing, "seeds", records.accuracy)
     elif comparison.measure in GRID_MEASURES:
-        estimate, over = _of_grids(of, against, metric, comparison.measure)
-        if not estimate.n:
-            notes.append("the grids are not of the same shape")
+        found = _of_grids(*sides, records.accuracy, comparison.measure)
     elif comparison.measure == "images":
-        metric = records.curve
-        sides = [_with_images(runs, records, level) for runs in (of, against)]
-        pairs = _pairs(*sides, comparison)
-        estimate, over = _of_pairs(_log_ratios(pairs))
-        estimate = Estimate(*(_percent_fewer(x) for x in estimate[:3]), estimate.n)
-        notes += [_describe_reach(runs, level) for runs in sides]
+        found = _of_images(*sides, comparison, records, level)
     else:
-        sides = [runs.assign(low=runs[metric], high=runs[metric]) for runs in (of, against)]
-        pairs = _pairs(*sides, comparison)
-        difference = pairs["low"] - pairs["low_against"]
-        estimate, over = _of_pairs(pairs.assign(low=difference, high=difference))
-    if over == "seeds" and estimate.n < 2:
-        notes.append("too few seeds for an interval")
-    note = "; ".join(filter(None, notes))
-    return Contrast(estimate, over, metric, complete, note, joined(of["run"]),
-                    joined(against["run"]))  # fmt: skip
+        found = _of_accuracy(*sides, comparison, records.accuracy)
+    if not lacks and found.over == "seeds" and found.estimate.n < 2:
+        found = replace(found, notes=(*found.notes, "too few seeds for an interval"))
+    return replace(found, notes=(*lacks, *found.notes), complete=not lacks)
 
 
 def select(runs: pd.DataFrame, where: Selection) -> pd.DataFrame:
@@ -114,8 +99,46 @@ def described(where: Selection) -> str:
     return " and ".join(f"{column} {', '.join(values)}" for column, values in where.items())
 
 
+def _of_accuracy(
+    of: pd.DataFrame, against: pd.DataFrame, comparison: Comparison, metric: str
+) -> Contrast:
+    pairs = _pairs(of, against, comparison)
+    difference = pairs[metric] - pairs[f"{metric}_against"]
+    return _of_pairs(pairs.assign(low=difference, high=difference), metric)
+
+
+def _of_images(
+    of: pd.DataFrame, against: pd.DataFrame, comparison: Comparison, records: Records, level: float
+) -> Contrast:
+    """The logarithm of the partner's images by the run's, averaged, then as percent fewer."""
+    sides = []
+    for runs in (of, against):
+        bounds = [images_of_run(records, run, level) for run in runs["run"]]
+        sides.append(runs.assign(least=[low for low, _ in bounds], most=[up for _, up in bounds]))
+    pairs = _pairs(*sides, comparison)
+    with np.errstate(divide="ignore"):
+        low = np.log(pairs["least_against"] / pairs["most"])
+        high = np.log(pairs["most_against"] / pairs["least"])
+    found = _of_pairs(pairs.assign(low=low, high=high), records.curve)
+    *logs, n = found.estimate
+    fewer = Estimate(*(100 * (1 - np.exp(-np.array(logs)))), n)
+    notes = [note for runs in sides for note in _describe_reach(runs, level)]
+    return replace(found, estimate=fewer, notes=tuple(notes))
+
+
+def _describe_reach(runs: pd.DataFrame, level: float) -> list[str]:
+    """Of how many runs it is not known exactly when they reach an accuracy."""
+    who, count = "/".join(dict.fromkeys(runs["arm"])), len(runs)
+    never, at_once = np.isinf(runs["most"]).sum(), (runs["least"] == 0).sum()
+    found = [
+        (never, f"{who}: {never} of {count} runs never reach {level:g} %"),
+        (at_once, f"{who}: {at_once} of {count} runs reach {level:g} % in the first epoch"),
+    ]
+    return [note for number, note in found if number]
+
+
 def _pairs(of: pd.DataFrame, against: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
-    """One row a pair, with seed, low, high, low_against, high_against and run_against."""
+    """One row a pair; the columns of the second run end in _against."""
     keys = comparison.paired_by
     if against.duplicated(keys).any():
         raise ValueError(
@@ -123,68 +146,40 @@ def _pairs(of: pd.DataFrame, against: pd.DataFrame, comparison: Comparison) -> p
             f"{described(comparison.against)} in the experiment {comparison.experiment}: name in "
             "paired_by (params.yaml, claims) what tells them apart"
         )
-    columns = dict.fromkeys([*keys, "run", "seed", "low", "high"])
-    return of[list(columns)].merge(
-        against[list(columns)], on=keys, suffixes=("", "_against"), validate="m:1"
-    )
+    return of.merge(against, on=keys, suffixes=("", "_against"), validate="m:1")
 
 
-def _of_pairs(pairs: pd.DataFrame) -> tuple[Estimate, str]:
-    """Over seeds where there are several, each a mean over its pairs; else over the pairs."""
-    if pairs["seed"].nunique() > 1:
-        by_seed = pairs.groupby("seed")[["low", "high"]].mean()
-        return bounded_interval(by_seed["low"], by_seed["high"]), "seeds"
-    if len(pairs) == 1 or not pairs["low"].equals(pairs["high"]):
-        return bounded_interval(pairs["low"], pairs["high"]), "seeds" if len(
-            pairs
-        ) == 1 else "settings"
-    return shared_baseline_interval(pairs["low"], pairs["run_against"]), "settings"
+def _of_pairs(pairs: pd.DataFrame, metric: str) -> Contrast:
+    """Over seeds where there are several, each a mean over its pairs; else over the pairs.
+
+    Args:
+        pairs: see `_pairs`; low and high are bounds of each difference, mostly the same.
+        metric: for the result.
+    """
+    low, high = pairs["low"], pairs["high"]
+    over = "seeds" if pairs["seed"].nunique() > 1 or len(pairs) < 2 else "settings"
+    if over == "seeds":
+        estimate = bounded_interval(*(x.groupby(pairs["seed"]).mean() for x in (low, high)))
+    elif low.equals(high):
+        estimate = shared_baseline_interval(low, pairs["run_against"])
+    else:
+        estimate = bounded_interval(low, high)
+    return Contrast(estimate, over, metric, joined(pairs["run"]), joined(pairs["run_against"]))
 
 
-def _with_images(runs: pd.DataFrame, records: Records, level: float) -> pd.DataFrame:
-    """Bounds on the images that each run needs to reach an accuracy, as low and high."""
-    found = [images_of_run(records, run, level) for run in runs["run"]]
-    return runs.assign(low=[low for low, _ in found], high=[high for _, high in found])
-
-
-def _log_ratios(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Bounds on log(images of the partner / images of the run)."""
-    with np.errstate(divide="ignore"):
-        low = np.log(pairs["low_against"] / pairs["high"])
-        high = np.log(pairs["high_against"] / pairs["low"])
-    return pairs.assign(low=low, high=high)
-
-
-def _percent_fewer(log_ratio: float) -> float:
-    return 100 * (1 - np.exp(-log_ratio))
-
-
-def _describe_reach(runs: pd.DataFrame, level: float) -> str:
-    """Of how many runs it is not known exactly when they reach an accuracy."""
-    never, at_once = np.isinf(runs["high"]).sum(), (runs["low"] == 0).sum()
-    who = "/".join(dict.fromkeys(runs["arm"]))
-    parts = []
-    if never:
-        parts.append(f"{who}: {never} of {len(runs)} runs never reach {level:g} %")
-    if at_once:
-        parts.append(f"{who}: {at_once} of {len(runs)} runs reach {level:g} % in the first epoch")
-    return "; ".join(parts)
-
-
-def _of_grids(
-    of: pd.DataFrame, against: pd.DataFrame, metric: str, measure: str
-) -> tuple[Estimate, str]:
+def _of_grids(of: pd.DataFrame, against: pd.DataFrame, metric: str, measure: str) -> Contrast:
     """Two grids, cell by cell: over seeds where both have several, else by bootstrap."""
-    grids = [_cells(runs, metric) for runs in (of, against)]
+    grids, number = [_cells(runs, metric) for runs in (of, against)], GRID_MEASURES[measure]
+    nothing = Estimate(np.nan, np.nan, np.nan, 0)
+    found = Contrast(nothing, "cells", metric, joined(of["run"]), joined(against["run"]))
     if not grids[0].index.equals(grids[1].index):
-        return NOTHING, "cells"
-    number = GRID_MEASURES[measure]
+        return replace(found, notes=("the grids are not of the same shape",))
     seeds = grids[0].dropna(axis=1).columns.intersection(grids[1].dropna(axis=1).columns)
     if len(seeds) > 1:
         values = [number(grid[seeds].to_numpy().T) for grid in grids]
-        return mean_interval(values[0] - values[1]), "seeds"
+        return replace(found, estimate=mean_interval(values[0] - values[1]), over="seeds")
     means = [grid.mean(axis=1) for grid in grids]
-    return bootstrap_interval(*means, number), "cells"
+    return replace(found, estimate=bootstrap_interval(*means, number))
 
 
 def _cells(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
