@@ -81,7 +81,7 @@ class Records:
         data = {_describe_data(p["data"]) for p in self.provenance}
         present = self.runs["seed"].where(~self.runs["missing"])
         seeds = present.groupby(self.runs["setting"]).nunique()
-        low, high = seeds.min(), seeds.max()
+        low, high = int(seeds.min()), int(seeds.max())
         count = f"{high} seed{'s' * (high != 1)}" if low == high else f"{low} to {high} seeds"
         parts = [
             f"Scale {self.scale}",
