@@ -26,12 +26,12 @@ def study() -> dict:
     return found
 
 
-def job_of(run: str) -> tuple[str, str]:
-    """Number and partition of the Slurm job that trains a run."""
-    listing = ["squeue", "--noheader", "--states=RUNNING", "--format=%i %P %k"]
-    jobs = [line.split(" ", 2) for line in subprocess.check_output(listing, text=True).splitlines()]
-    ((number, partition),) = [job[:2] for job in jobs if run in job[2]]
-    return number, partition
+def job_of(run: str) -> list[str]:
+    """Number, partition and account of the Slurm job that trains a run."""
+    listing = ["squeue", "--noheader", "--states=RUNNING", "--format=%i %P %a %k"]
+    jobs = subprocess.check_output(listing, text=True).splitlines()
+    (found,) = [job.split()[:3] for job in jobs if run in job]
+    return found
 
 
 def trained(project: Project) -> dict:
@@ -46,6 +46,7 @@ def trained(project: Project) -> dict:
 
 def test_a_cancelled_run_goes_on_and_all_is_as_without_slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("SBATCH_PARTITION", "gpu")
+    monkeypatch.setenv("SBATCH_ACCOUNT", "physics")
     project = Project.of_this_project(tmp_path / "study")
     write(study(), project.folder)
     project.commit("code")
@@ -64,8 +65,8 @@ def test_a_cancelled_run_goes_on_and_all_is_as_without_slurm(tmp_path, monkeypat
         while not checkpoint.exists():
             assert workflow.poll() is None and "Error in rule" not in log.read_text()
             time.sleep(0.1)
-        number, partition = job_of(run)
-        assert partition == "gpu"
+        number, *chosen = job_of(run)
+        assert chosen == ["gpu", "physics"]
         subprocess.run(["scancel", number], check=True)
         workflow.wait(timeout=400)
     finally:
@@ -74,14 +75,11 @@ def test_a_cancelled_run_goes_on_and_all_is_as_without_slurm(tmp_path, monkeypat
     assert workflow.returncode == 0, text
 
     assert re.search(rf"SLURM-job '{number}' failed, SLURM status is: 'CANCELLED'", text)
-    first = re.search(r"^epoch (\d+)/400", log_of(project, run), re.M)
+    epochs = (project.folder / "runs" / "quick" / run / "train.log").read_text()
+    first = re.search(r"^epoch (\d+)/400", epochs, re.MULTILINE)
     assert 1 < int(first[1]) <= 400, "taken up where it was cancelled"
     assert trained(project) == expected
-    given = [line.split()[1] for line in (CLUSTER / "gpus").read_text().splitlines()]
-    assert sorted(given) == sorted([*given, "none"]), "the data set's job has none"
-    assert len(given) == 6 and set(given) == {"0", "1", "none"}
+    given = dict(line.split() for line in (CLUSTER / "gpus").read_text().splitlines())
+    assert len(given) == 6, "one job prepares, four train, one goes on; all else is made here"
+    assert set(given.values()) == {"none", "0", "1"} and list(given.values()).count("none") == 1
     assert project.is_current(), "for the local profile, too"
-
-
-def log_of(project: Project, run: str) -> str:
-    return (project.folder / "runs" / "quick" / run / "train.log").read_text()
