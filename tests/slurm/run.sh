@@ -61,4 +61,4 @@ printf '#!/bin/sh\nSLURM_CONF=%s exec %s "$@"\n' "$SLURM_CONF" "$(command -v sru
     > "$folder/venv/bin/srun"
 chmod +x "$folder/venv/bin/srun"
 
-SLURM_TEST=$folder "$folder/venv/bin/python" -m pytest -p no:cacheprovider tests/slurm/check.py
+GPUS_GIVEN=$folder/gpus "$folder/venv/bin/python" -m pytest -p no:cacheprovider tests/slurm/check.py
