@@ -10,6 +10,7 @@ import pytest
 from studies import ROOT, cut_down, write
 
 from bop2ndorder.config import load_study
+from bop2ndorder.config.document import read_yaml
 from bop2ndorder.lease import leased_gpu, visible_gpus
 
 CARDS = ["GPU-aa11", "GPU-bb22", "GPU-bc33"]
@@ -260,3 +261,13 @@ def test_snakemake_starts_as_many_runs_as_there_are_gpus(machine, tmp_path, card
     ]
     running = [sum(start <= at < end for start, end in times) for at, _ in times]
     assert max(running) == at_once
+
+
+def test_the_slurm_profile_repeats_what_the_local_one_says():
+    """It takes its place; cores and GPUs are Slurm's affair."""
+    local, slurm = (
+        read_yaml(ROOT / "profiles" / name / "config.yaml") for name in ("default", "slurm")
+    )
+    local = {key: value for key, value in local.items() if not key.startswith("__")}
+    del local["cores"], local["resources"]
+    assert local.items() <= slurm.items()
