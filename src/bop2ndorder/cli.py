@@ -81,6 +81,10 @@ def train(load: Load, run: str) -> None:
     """Train RUN, from where it was stopped if it was."""
     workflow = load()
     planned = _one(workflow.runs, run, "run")
+    from .lease import leased_gpu
+
+    # Before torch, for CUDA reads it once.
+    click.get_current_context().with_resource(leased_gpu())
     # cuBLAS reads this when it is loaded; without it, its sums differ from call to call.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
