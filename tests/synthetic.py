@@ -103,7 +103,7 @@ def _quality(optimizer: dict) -> float:
         return 0.95
     centre = {"bop": (1e-4, 1e-8, 0.05)}.get(optimizer["name"], (1e-7, 1e-6, 0.02))
     gamma, threshold = (
-        value["start"] if isinstance(value, dict) else value
+        value.get("start", centre[1]) if isinstance(value, dict) else value
         for value in (optimizer["gamma"], optimizer["threshold"])
     )
     scheduled = any(isinstance(optimizer[name], dict) for name in ("gamma", "threshold"))

@@ -113,13 +113,12 @@ def train(load: Load, run: str) -> None:
 @click.pass_obj
 def evaluate(load: Load, runs: tuple[str, ...]) -> None:
     """Check the files of RUNS and write their records."""
-    from .evaluate import evaluate
+    from .results import record
 
     workflow = load()
     for run in runs:
         _one(workflow.runs, run, "run")
-        with noted(workflow.note(run), workflow.record(run)):
-            metrics = evaluate(workflow.run(run), workflow.record(run))
+        metrics = record(workflow, run)
         click.echo(f"{run}: test top-1 {metrics['test_top1_percent']:.2f} %")
 
 
