@@ -15,8 +15,9 @@ from bop2ndorder.lease import leased_gpu, visible_gpus
 
 CARDS = ["GPU-aa11", "GPU-bb22", "GPU-bc33"]
 HOLD = """
-import os, sys
+import os, signal, sys
 from bop2ndorder.lease import leased_gpu
+signal.alarm(30)  # who waits for a word of it does not wait for ever
 with leased_gpu() as gpu:
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == gpu
     if os.fork() == 0:  # as a worker that loads data: it must not keep the lock
