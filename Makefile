@@ -29,8 +29,8 @@ $(READY): requirements.lock pyproject.toml
 	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-test: $(READY)  ## all tests
-	pytest
+test: $(READY)  ## all tests, on all cores
+	pytest -n auto --dist loadfile
 
 stress: $(READY)  ## kill trainings at thirty random moments: ten minutes
 	pytest -m stress -s
