@@ -265,9 +265,10 @@ def bop2ndorder(
         flips: int64 without dimensions; the number of flips is added to it.
         gamma, sigma, threshold, eps: as in :class:`Bop2ndOrder`.
     """
-    # w m / (sqrt(v) + eps) > tau, as sqrt(v) - w m / tau < -eps: fewer passes over the memory. Where
-    # tau is 0 the left side is -inf, inf, or nan for m = 0, which compares false: no flip.
-    scale = -1 / threshold if threshold else -math.inf
+    # w m / (sqrt(v) + eps) > tau, as sqrt(v) - w m / tau < -eps: fewer passes over the memory. For
+    # a tau of next to nothing w m / tau is infinite, or nan for m = 0, which compares false: no
+    # flip.
+    scale = -1 / threshold if threshold > torch.finfo(torch.float32).tiny else -math.inf
     for w, g, mean, square, scratch in _blocks(weight, grad, m, v):
         g = g.to(mean.dtype)
         mean.lerp_(g, gamma)
