@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce study setup test stress benchmark lint lock clean-stale
+.PHONY: reproduce study setup test stress test-slurm benchmark lint lock clean-stale
 .DEFAULT_GOAL := reproduce
 
 reproduce:  ## run the study at the scale of params.yaml and record it in DVC
@@ -29,11 +29,14 @@ $(READY): requirements.lock pyproject.toml
 	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-test: $(READY)  ## all tests
-	pytest
+test: $(READY)  ## all tests, on all cores
+	pytest -n auto --dist loadfile
 
 stress: $(READY)  ## kill trainings at thirty random moments: ten minutes
 	pytest -m stress -s
+
+test-slurm: $(READY)  ## on a Slurm of its own, of which it installs Debian's packages: three minutes
+	tests/slurm/run.sh
 
 benchmark: $(READY)  ## measure speed: an hour on an idle machine, needs Python 3.11 or older for the peer
 	python -m benchmarks

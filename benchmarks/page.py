@@ -147,6 +147,7 @@ def draw(results: dict[str, Any]) -> Figure:
     right.set_yticks(range(len(names)), names)
     right.invert_yaxis()
     right.grid(False, axis="y")
-    right.set(title="One step, 14 million weights", xlabel="milliseconds")
+    millions = steps[0]["weights"] / 1e6
+    right.set(title=f"One step, {millions:.0f} million weights", xlabel="milliseconds")
     legend_below(figure)
     return figure

@@ -1,7 +1,11 @@
 """What fails is said and shown, with run and file, and stops nothing else."""
 
 import json
+import resource
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from project import Project, four_runs
@@ -12,7 +16,6 @@ from test_cli import call, prepare_and_train, workflow
 from bop2ndorder.failures import missing_runs, noted
 from bop2ndorder.record import read_record
 from bop2ndorder.results import salvage
-from bop2ndorder.workflow import RUN_FILES
 
 LARGEST_FILE = 4000  # KiB: for all but the checkpoint of the large network
 
@@ -27,7 +30,9 @@ def failing_study():
     cifar10["seeds"] = [0, 1]
     cifar10["arms"]["adam"]["set"]["lr"] = 1.0e38
     cifar10["arms"]["large"] = {"set": {"network": {"width": 128, "dense": 1024}}, "seeds": [0]}
-    cifar10["arms"]["unreadable"] = {"set": {"data": "digits64"}, "seeds": [0]}
+    cifar10["arms"]["unreadable"] = {"set": {"lr": 0.011}, "seeds": [0]}
+    arms = study["scales"]["quick"]["experiments"]["cifar10"].setdefault("arms", {})
+    arms["unreadable"] = {"set": {"data": "digits64"}}
     return study
 
 
@@ -118,7 +123,7 @@ def here(trained, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("name", [*RUN_FILES, "done.json"])
+@pytest.mark.parametrize("name", ["history.csv", "provenance.json", "done.json"])
 def test_a_full_disk_is_a_sentence_with_run_and_folder(here, name):
     work, run = workflow(), here
     path = work.run(run) / name
@@ -134,12 +139,31 @@ def test_a_full_disk_is_a_sentence_with_run_and_folder(here, name):
     call("evaluate", run)
 
 
+def test_a_disk_too_small_for_the_weights(here):
+    """A real one, where this user may mount it: checkpoints lie elsewhere and fit."""
+    work, run = workflow(), here
+    mount = f"mount -t tmpfs -o size=16k none {work.run(run)}"
+    if subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("no right to mount")
+    train = f"{mount} && exec {Path(sys.executable).with_name('bop2ndorder')} train {run}"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", train], capture_output=True, text=True)
+    *_, sentence = done.stderr.splitlines()
+    assert sentence.startswith(f"Error: train {run}: a file in {work.run(run)} cannot be written")
+    assert "No space left on device" in sentence
+    assert done.returncode and work.note(run).read_text() in sentence + "\n"
+
+
 def test_a_full_disk_has_no_room_for_a_note_either(tmp_path):
-    (tmp_path / "notes").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="a file in folder cannot be written.*No space left"):
-        with noted(tmp_path / "notes" / "run.txt", tmp_path / "folder"):
-            with open("/dev/full", "w") as file:
-                file.write("text")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    note = tmp_path / "notes" / "run.txt"
+    try:
+        with pytest.raises(OSError, match="a file in folder cannot be written.*File too large"):
+            with noted(note, Path("folder")):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+                (tmp_path / "file").write_text("text")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not note.exists()
 
 
 # Why a run is missing

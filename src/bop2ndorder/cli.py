@@ -81,6 +81,10 @@ def train(load: Load, run: str) -> None:
     """Train RUN, from where it was stopped if it was."""
     workflow = load()
     planned = _one(workflow.runs, run, "run")
+    from .lease import leased_gpu
+
+    # Before torch, for CUDA reads it once.
+    click.get_current_context().with_resource(leased_gpu())
     # cuBLAS reads this when it is loaded; without it, its sums differ from call to call.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
@@ -109,13 +113,12 @@ def train(load: Load, run: str) -> None:
 @click.pass_obj
 def evaluate(load: Load, runs: tuple[str, ...]) -> None:
     """Check the files of RUNS and write their records."""
-    from .evaluate import evaluate
+    from .results import record
 
     workflow = load()
     for run in runs:
         _one(workflow.runs, run, "run")
-        with noted(workflow.note(run), workflow.record(run)):
-            metrics = evaluate(workflow.run(run), workflow.record(run))
+        metrics = record(workflow, run)
         click.echo(f"{run}: test top-1 {metrics['test_top1_percent']:.2f} %")
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from .config import Run
 from .store import DONE
-from .workflow import Workflow
+
+if TYPE_CHECKING:
+    from .config import Run
+    from .workflow import Workflow
 
 # What a command says in one sentence instead of a traceback: bad input, a full disk, a lost file.
 EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError, SafetensorError)
@@ -28,9 +31,11 @@ def noted(note: Path, folder: Path) -> Iterator[None]:
             yield
     except Exception as error:
         reason = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
-        with suppress(OSError):  # the disk may be full
+        try:
             note.parent.mkdir(parents=True, exist_ok=True)
             note.write_text(reason + "\n", encoding="utf-8")
+        except OSError:  # the disk may be full
+            note.unlink(missing_ok=True)
         raise
 
 
@@ -45,7 +50,7 @@ def _place(folder: Path) -> Iterator[None]:
         raise OSError(sentence) from error
 
 
-def missing_runs(workflow: Workflow) -> list[dict[str, str]]:
+def missing_runs(workflow: "Workflow") -> list[dict[str, str]]:
     """The runs of the scale that have no record, in the order of params.yaml.
 
     Returns:
@@ -68,7 +73,7 @@ def missing_runs(workflow: Workflow) -> list[dict[str, str]]:
     ]
 
 
-def _reason(workflow: Workflow, run: Run) -> str:
+def _reason(workflow: "Workflow", run: "Run") -> str:
     for name in (run.id, run.data):
         with suppress(FileNotFoundError):
             text = workflow.note(name).read_text(encoding="utf-8").strip()

@@ -26,8 +26,12 @@ def read_record(folder: Path) -> Record | None:
         texts = [(folder / name).read_text(encoding="utf-8")
                  for name in ("metrics.json", "provenance.json", "history.csv")]  # fmt: skip
         record = Record(*map(json.loads, texts[:2]), texts[2])
-        rows = record.history.count("\n") - 1
-        whole = record.metrics["epochs"] == rows and record.provenance["run"] == folder.name
+        header, *rows = record.history.split("\n")
+        whole = (
+            record.provenance["run"] == folder.name
+            and header.startswith("epoch,")
+            and (len(rows), rows[-1]) == (record.metrics["epochs"] + 1, "")
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if whole else None

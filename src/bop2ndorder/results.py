@@ -1,12 +1,23 @@
-"""Tables, figures, notebooks and report: made of all records, or after a failure of those there."""
+"""Records of runs; tables, figures, notebooks and report, of all of them or of those there are."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 from .evaluate import evaluate
 from .failures import EXPECTED, missing_runs, noted
 from .store import DONE
 from .workflow import Workflow
+
+
+def record(workflow: Workflow, run: str) -> dict[str, Any]:
+    """Write the record of a finished run and give its metrics; see `evaluate`."""
+    folder = workflow.record(run)
+    with noted(workflow.note(run), folder):
+        if not workflow.recorded(run):
+            shutil.rmtree(folder, ignore_errors=True)  # or what is damaged might be left as it is
+        return evaluate(workflow.run(run), folder)
 
 
 def make(workflow: Workflow, product: str) -> None:
@@ -45,9 +56,8 @@ def salvage(workflow: Workflow) -> Iterator[str]:
     for run in workflow.runs:
         finished = (workflow.run(run) / DONE).exists()
         if finished and (workflow.unrecorded(run) or not workflow.recorded(run)):
-            record = workflow.record(run)
-            with suppress(*EXPECTED), noted(workflow.note(run), record):
-                evaluate(workflow.run(run), record)
+            with suppress(*EXPECTED):
+                record(workflow, run)
     workflow = Workflow(workflow.study, workflow.scale)  # it keeps what it has seen
     for product in workflow.products():
         if workflow.is_current(product):
