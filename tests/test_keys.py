@@ -1,6 +1,8 @@
 """The hash of the code that decides a result: what changes it, and what does not."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,8 +86,8 @@ def test_digest_ignores_the_order_of_keys_and_nothing_else():
     assert digest({"a": 1}, 10) == digest({"a": 1}, 64)[:10]
 
 
-def test_the_training_key_covers_what_training_imports():
-    """Compared with the modules that a fresh Python really loads, and with nothing of the study."""
+def test_the_training_key_covers_what_a_fresh_python_loads():
+    """And nothing of the study."""
     code = (
         "import json, sys\n"
         + "\n".join(f"import bop2ndorder.{name}" for name in TRAINING)
@@ -96,3 +98,26 @@ def test_the_training_key_covers_what_training_imports():
     names = sorted(name.removeprefix("bop2ndorder").removeprefix(".") for name in loaded)
     assert names == import_closure(TRAINING)
     assert not {"config", "analysis", "cli", "data.preparation"} & set(names)
+
+
+# Modules of a training process that decide nothing of its result: they find the settings, which
+# are in the run's id, say how far it is, and note its origin.
+AROUND = {"cli", "config", "progress", "provenance", "workflow"}
+# What the key covers for the data sets of other runs.
+ELSEWHERE = {"data.imagenet", "data.decode"}
+
+
+@pytest.mark.slow
+def test_the_training_key_covers_what_a_training_loads(project):
+    """Compared with the modules that Python lists while Snakemake's own jobs run."""
+    run = project.run_of("bop-g")
+    for part in ("runs/quick", "results/quick/runs"):
+        shutil.rmtree(project.folder / part / run)
+    record = f"results/quick/runs/{run}/metrics.json"
+    project.call("env", "PYTHONPROFILEIMPORTTIME=1", "snakemake", "--", record)
+    logs = [f"runs/quick/{run}/train.log", f"logs/quick/evaluate/{run}.log"]
+    text = "".join((project.folder / log).read_text() for log in logs)
+    loaded = set(re.findall(r"import time: .*\| +bop2ndorder\.?(\S*)", text))
+    decisive = {name for name in loaded if name.partition(".")[0] not in AROUND}
+    assert {"train", "evaluate", "optim"} <= decisive
+    assert decisive == set(import_closure(TRAINING)) - ELSEWHERE
