@@ -1,8 +1,6 @@
 """The hash of the code that decides a result: what changes it, and what does not."""
 
 import json
-import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,26 +96,3 @@ def test_the_training_key_covers_what_a_fresh_python_loads():
     names = sorted(name.removeprefix("bop2ndorder").removeprefix(".") for name in loaded)
     assert names == import_closure(TRAINING)
     assert not {"config", "analysis", "cli", "data.preparation"} & set(names)
-
-
-# Modules of a training process that decide nothing of its result: they find the settings, which
-# are in the run's id, say how far it is, and note its origin.
-AROUND = {"cli", "config", "progress", "provenance", "workflow"}
-# What the key covers for the data sets of other runs.
-ELSEWHERE = {"data.imagenet", "data.decode"}
-
-
-@pytest.mark.slow
-def test_the_training_key_covers_what_a_training_loads(project):
-    """Compared with the modules that Python lists while Snakemake's own jobs run."""
-    run = project.run_of("bop-g")
-    for part in ("runs/quick", "results/quick/runs"):
-        shutil.rmtree(project.folder / part / run)
-    record = f"results/quick/runs/{run}/metrics.json"
-    project.call("env", "PYTHONPROFILEIMPORTTIME=1", "snakemake", "--", record)
-    logs = [f"runs/quick/{run}/train.log", f"logs/quick/evaluate/{run}.log"]
-    text = "".join((project.folder / log).read_text() for log in logs)
-    loaded = set(re.findall(r"import time: .*\| +bop2ndorder\.?(\S*)", text))
-    decisive = {name for name in loaded if name.partition(".")[0] not in AROUND}
-    assert {"train", "evaluate", "optim"} <= decisive
-    assert decisive == set(import_closure(TRAINING)) - ELSEWHERE
