@@ -151,7 +151,7 @@ def test_experiments_beside_in_the_queue_and_in_place_train_what_is_new(built, t
     assert project.git("status", "--porcelain") == "" and project.is_current()
     experiment("place", 0.125, "train")
     assert trained(0.125) and "g0.125" in project.run_of("bop-g")
-    project.dvc("exp", "apply", "beside", "--force")
+    project.dvc("exp", "apply", "beside")
     assert "g0.5" in project.run_of("bop-g") and project.is_current()
 
     shown = csv.DictReader(project.call("dvc", "exp", "show", "--csv").splitlines())

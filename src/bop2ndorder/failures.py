@@ -47,9 +47,8 @@ def _place(folder: Path) -> Iterator[None]:
         if isinstance(error, OSError) and (error.errno is None or error.filename is not None):
             raise
         if "deserializing" in str(error):
-            raise ValueError(
-                f"a file of {folder.name} is not what was written ({error})"
-            ) from error
+            sentence = f"a file of {folder.name} is not what was written ({error})"
+            raise ValueError(sentence) from error
         sentence = f"a file in {folder} cannot be written, is the disk full? ({error})"
         raise OSError(sentence) from error
 
