@@ -113,7 +113,7 @@ def test_a_changed_document(document):
 # Values that look like what they are not.
 FORMS = [
     " !!bool maybe", " !!int x", " !!float ''", " 2001-99-99", " 2026-11-23 25:61:61",
-    " !!binary ä", " !!set {a, b}", " .inf", " .nan", f" {'9' * 5000}", ' "\\U00110000"',
+    " !!binary ä", " !!set {a, b}", " .inf", " .nan", f" 0x{'9' * 5000}", ' "\\U00110000"',
     " *nope", " &x [*x]", " {? [a]: 1}", "<<: 3", "[" * 2000, "\nscale: small",
     " !!python/object/apply:os.mkdir [x]",
 ]  # fmt: skip

@@ -139,11 +139,18 @@ def read_yaml(path: str | FilePath) -> Any:
                 text = f"found {brief(node.value)}, which is no {kind} ({error})"
                 raise ConstructorError(None, None, text, node.start_mark) from error
 
+        def construct_yaml_int(self, node: Any) -> int:
+            number = super().construct_yaml_int(node)
+            if abs(number) >= 2**63:
+                raise ValueError("it is too large")
+            return number
+
         def construct_yaml_float(self, node: Any) -> Any:
             number = super().construct_yaml_float(node)
             text = node.value
             return number if "." in text or text.lower() == repr(number) else text
 
+    Constructor.add_constructor("tag:yaml.org,2002:int", Constructor.construct_yaml_int)
     Constructor.add_constructor("tag:yaml.org,2002:float", Constructor.construct_yaml_float)
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = Constructor
