@@ -251,6 +251,16 @@ def test_bfloat16_weights_train_as_float32_ones(make):
     assert torch.equal(weight.float(), high.param_groups[0]["params"][0])
 
 
+@pytest.mark.parametrize("threshold", [0.0, 5e-324, 1e-300, 1e-45, 1e-39])
+@pytest.mark.parametrize("correction", [None, "constant", "adam"])
+def test_at_a_threshold_of_next_to_nothing_the_sign_decides(threshold, correction):
+    """A weight flips where its mean gradient has its sign; where that is zero, it stays."""
+    weight = nn.Parameter(torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0]))
+    weight.grad = torch.tensor([1.0, 1.0, -1e-15, -1e-15, 0.0, 0.0])
+    Bop2ndOrder([weight], threshold=threshold, bias_correction=correction).step()
+    assert weight.tolist() == [-1, -1, 1, 1, 1, -1]
+
+
 @every_optimizer
 def test_a_nan_gradient_never_flips_its_weight(make):
     optimizer = make([nn.Parameter(torch.ones(2))])

@@ -32,7 +32,7 @@ __all__ = ["Bop", "Bop2ndOrder", "bop", "bop2ndorder"]
 # Elements that are updated at a time. On the CPU five blocks of float32 stay in the cache between
 # the passes of an update and still occupy several threads. Elsewhere a block is as large as float32
 # can count the flips of.
-_CPU_BLOCK = 2**18
+_CPU_BLOCK = 2**19
 _BLOCK = 2**24
 
 
@@ -241,7 +241,7 @@ def bop(weight: Tensor, grad: Tensor, m: Tensor, flips: Tensor, *, gamma: float,
     """
     for w, g, mean, scratch in _blocks(weight, grad, m):
         mean.lerp_(g.to(mean.dtype), gamma)
-        _flip(w, torch.mul(mean, w, out=scratch), threshold, flips)
+        _flip(w, torch.mul(mean, w, out=scratch).gt_(threshold), flips)
 
 
 def bop2ndorder(
@@ -265,17 +265,20 @@ def bop2ndorder(
         flips: int64 without dimensions; the number of flips is added to it.
         gamma, sigma, threshold, eps: as in :class:`Bop2ndOrder`.
     """
+    # w m / (sqrt(v) + eps) > tau, as sqrt(v) - w m / tau < -eps: fewer passes over the memory. For
+    # a tau of next to nothing w m / tau is infinite, or nan for m = 0, which compares false: no
+    # flip.
+    scale = -1 / threshold if threshold > torch.finfo(torch.float32).tiny else -math.inf
     for w, g, mean, square, scratch in _blocks(weight, grad, m, v):
         g = g.to(mean.dtype)
         mean.lerp_(g, gamma)
         square.lerp_(torch.mul(g, g, out=scratch), sigma)
-        torch.sqrt(square, out=scratch).add_(eps)
-        _flip(w, torch.div(mean, scratch, out=scratch).mul_(w), threshold, flips)
+        root = torch.sqrt(square, out=scratch)
+        _flip(w, root.addcmul_(mean, w, value=scale).lt_(-eps), flips)
 
 
-def _flip(w: Tensor, agreement: Tensor, threshold: float, flips: Tensor) -> None:
-    """Flip w where agreement > threshold; agreement is overwritten. 0/0 compares false: no flip."""
-    flipped = agreement.gt_(threshold)
+def _flip(w: Tensor, flipped: Tensor, flips: Tensor) -> None:
+    """Flip w where `flipped`, of the moments' dtype, is 1 and not 0."""
     w.addcmul_(w, flipped, value=-2)
     flips.add_(flipped.sum().to(torch.int64))
 
