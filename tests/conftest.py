@@ -33,6 +33,36 @@ def digits(tmp_path_factory):
     return open_data(folder)
 
 
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """A project of four runs, made whole by Snakemake, recorded by DVC, pushed, committed.
+
+    Its folder has a space and a letter beyond ASCII in its name, its remote a space. The commit
+    before the last one has the code and no results.
+    """
+    from project import Project, four_runs
+    from studies import write
+
+    folder = tmp_path_factory.mktemp("workflow")
+    project = Project.of_this_project(folder / "a study ä")
+    write(four_runs(), project.folder)
+    project.commit("code")
+    made = project.snakemake("--cores", "2")
+    assert made["train"] == made["evaluate"] == 4, "a run that two experiments share is one run"
+    assert (made["prepare"], made["analyse"], made["notebook"], made["page"]) == (1, 2, 2, 1)
+    assert not project.dvc("repro"), "DVC finds all made"
+    project.add_remote(folder / "a remote")
+    project.dvc("push")
+    project.commit("results")
+    return project
+
+
+@pytest.fixture
+def project(built, tmp_path):
+    """A copy of the built project."""
+    return built.copy(tmp_path / "a study ä")
+
+
 def pytest_terminal_summary(terminalreporter):
     reports = [r for outcome in ("passed", "failed") for r in terminalreporter.getreports(outcome)]
     largest: dict[str, tuple[float, float]] = {}

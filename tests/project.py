@@ -103,6 +103,20 @@ class Project:
             r"^(?:local)?rule train:\n(?: .*\n)*? +wildcards: run=(\S+)", self.output, re.M
         )
 
+    def runs(self, scale: str = "quick") -> list[str]:
+        """Ids of the runs that have a folder."""
+        folder = self.folder / "runs" / scale
+        return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+    def run_of(self, part: str) -> str:
+        """The one run whose id holds a text."""
+        (run,) = (run for run in self.runs() if part in run)
+        return run
+
+    def add_remote(self, folder: Path) -> None:
+        """Name DVC's remote in the file that git does not track, as each user does."""
+        self.dvc("remote", "add", "--local", "--default", "storage", str(folder))
+
     def is_current(self) -> bool:
         """Whether neither Snakemake nor DVC finds anything to do."""
         nothing = not self.snakemake("-n") and "Nothing to be done" in self.output
@@ -150,7 +164,10 @@ def four_runs() -> dict:
     cifar10["set"] = {**normalization["set"], "train_on": "train"}
     point = normalization["set"]["optimizer"]
     cifar10["arms"] = {
-        "bop": {"set": {"optimizer": {"name": "bop", "gamma": 1.0e-4, "threshold": 1.0e-8}}},
+        "bop": {
+            "set": {"optimizer": {"name": "bop", "threshold": 1.0e-8}},
+            "grid": {"optimizer.gamma": [1.0e-4]},
+        },
         "biased": {"set": {"optimizer": {**point, "bias_correction": "none"}}},
         "adam": {"set": {"optimizer": {**point, "bias_correction": "adam"}}},
     }

@@ -1,6 +1,7 @@
 """params.yaml, changed a thousand times: a valid study or a list of mistakes, never a traceback."""
 
 import copy
+import math
 import re
 from functools import cache
 
@@ -10,11 +11,13 @@ from studies import ROOT, keep, read
 
 from bop2ndorder.config import SCALES, ParamsError, load_study
 from bop2ndorder.config.study import check
+from bop2ndorder.trainer import make_schedule
 
 ODD = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**70), 2**70),
+    st.sampled_from([10**400, 1e308, 5e-324]),
     st.floats(),
     st.sampled_from(["1e-7", "", "../x", "$(touch x)", "a;b", "quick", "bop", "Ä", "x" * 300]),
     st.text(max_size=8),
@@ -68,16 +71,30 @@ def documents(draw):
     return document
 
 
+def starts(run):
+    """All schedules of a run can be made, and give numbers from the first step to the last."""
+    steps = run.data.images(run.train_on) // run.batch_size
+    settings = {**run.optimizer.model_dump(), **run.model_dump(include={"lr"})}
+    schedules = {}
+    for name in ("gamma", "sigma", "threshold", "lr"):
+        if name in settings:
+            gamma = schedules.get("gamma")
+            schedules[name] = make_schedule(settings[name], steps, run.epochs, gamma)
+            for step in (0, steps * run.epochs - 1):
+                assert math.isfinite(schedules[name](step))
+
+
 def holds(load, source):
     """A study whose ids are safe names, or mistakes in whole lines."""
     try:
         study = load(source)
     except ParamsError as error:
         lines = str(error).splitlines()
-        assert len(lines) >= 1 and all(line.strip() for line in lines)
+        assert len(lines) >= 2 and all(0 < len(line.strip()) < 500 for line in lines)
         return
     for scale in SCALES:
         for run in study.runs(scale).values():
+            starts(run.settings)
             assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", run.id)
             assert re.fullmatch(r"[a-z0-9][a-z0-9-]*", run.data)
         for experiment in study.experiments(scale):
@@ -93,6 +110,13 @@ def test_a_changed_document(document):
     holds(check, document)
 
 
+# Values that look like what they are not.
+FORMS = [
+    " !!bool maybe", " !!int x", " !!float ''", " 2001-99-99", " 2026-11-23 25:61:61",
+    " !!binary ä", " !!set {a, b}", " .inf", " .nan", f" 0x{'9' * 5000}", ' "\\U00110000"',
+    " *nope", " &x [*x]", " {? [a]: 1}", "<<: 3", "[" * 2000, "\nscale: small",
+    " !!python/object/apply:os.mkdir [x]",
+]  # fmt: skip
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
@@ -100,7 +124,8 @@ TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 @given(
     at=st.integers(0, len(TEXT)),
     length=st.integers(0, 20),
-    new=st.text(st.sampled_from(" \n\t:-{}[],&*!|>'\"#%@`?1e.x\0\x85"), max_size=4),
+    new=st.text(st.sampled_from(" \n\t:-{}[],&*!|>'\"#%@`?1e.x\0\x85"), max_size=4)
+    | st.sampled_from(FORMS),
 )
 def test_a_changed_text(tmp_path_factory, at, length, new):
     path = tmp_path_factory.getbasetemp() / "params.yaml"

@@ -84,8 +84,8 @@ def test_digest_ignores_the_order_of_keys_and_nothing_else():
     assert digest({"a": 1}, 10) == digest({"a": 1}, 64)[:10]
 
 
-def test_the_training_key_covers_what_training_imports():
-    """Compared with the modules that a fresh Python really loads, and with nothing of the study."""
+def test_the_training_key_covers_what_a_fresh_python_loads():
+    """And nothing of the study."""
     code = (
         "import json, sys\n"
         + "\n".join(f"import bop2ndorder.{name}" for name in TRAINING)

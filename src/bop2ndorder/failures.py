@@ -46,6 +46,9 @@ def _place(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and (error.errno is None or error.filename is not None):
             raise
+        if "deserializing" in str(error):
+            sentence = f"a file of {folder.name} is not what was written ({error})"
+            raise ValueError(sentence) from error
         sentence = f"a file in {folder} cannot be written, is the disk full? ({error})"
         raise OSError(sentence) from error
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from safetensors import SafetensorError
+
 from .evaluate import judge, read_history, same_history
 from .workflow import Workflow
 
@@ -41,7 +43,7 @@ def _outcomes(workflow: Workflow) -> Iterator[Outcome]:
             continue
         try:
             metrics, history = judge(workflow.run(run))
-        except ValueError as error:
+        except (ValueError, SafetensorError) as error:
             yield Outcome(run, False, reason=str(error))
             continue
         record, record_history = committed

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 
 from .claims import Name
 from .overlay import Path, nested
+from .problems import brief
 from .settings import Strict
 
 Scale = Literal["quick", "small", "paper"]
@@ -21,7 +22,8 @@ SCALES: tuple[str, ...] = get_args(Scale)
 def _each_once(values: list) -> list:
     for place, value in enumerate(values):
         if value in values[:place]:
-            raise ValueError(f"lists {value!r} twice, and so the same run twice; keep one of them")
+            text = f"lists {brief(value)} twice, and so the same run twice; keep one of them"
+            raise ValueError(text)
     return values
 
 
@@ -131,11 +133,26 @@ def read_yaml(path: str | FilePath) -> Any:
     """
 
     class Constructor(SafeConstructor):
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)
+            except (ValueError, LookupError) as error:  # as for 2001-99-99, or !!bool maybe
+                kind = str(node.tag).rpartition(":")[2]
+                text = f"found {brief(node.value)}, which is no {kind} ({error})"
+                raise ConstructorError(None, None, text, node.start_mark) from error
+
+        def construct_yaml_int(self, node: Any) -> int:
+            number = super().construct_yaml_int(node)
+            if abs(number) >= 2**63:
+                raise ValueError("it is too large")
+            return number
+
         def construct_yaml_float(self, node: Any) -> Any:
             number = super().construct_yaml_float(node)
             text = node.value
             return number if "." in text or text.lower() == repr(number) else text
 
+    Constructor.add_constructor("tag:yaml.org,2002:int", Constructor.construct_yaml_int)
     Constructor.add_constructor("tag:yaml.org,2002:float", Constructor.construct_yaml_float)
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = Constructor

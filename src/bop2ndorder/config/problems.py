@@ -19,6 +19,12 @@ class ParamsError(ValueError):
         super().__init__("\n  ".join([f"{source} is not valid, {what}:", *self.lines]))
 
 
+def brief(value: Any) -> str:
+    """A value as a sentence shows it: cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def plain_place(place: Iterable[str | int], root: type[BaseModel]) -> Path:
     """Where pydantic found the mistake, without the tags that it adds for unions and keys.
 
@@ -39,19 +45,19 @@ def explain(error: dict[str, Any], root: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         allowed, close = _allowed(error, root), _meant(error, root)
         hint = f"; did you mean {close}?" if close else ""
-        return f"unknown key (its value is {found!r}); allowed: {', '.join(allowed)}{hint}"
+        return f"unknown key (its value is {brief(found)}); allowed: {', '.join(allowed)}{hint}"
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind == "union_tag_not_found":
-        return f"is missing in {found!r}"
+        return f"is missing in {brief(found)}"
     if kind == "union_tag_invalid":
-        return f"found {error['ctx']['tag']!r}; must be one of {error['ctx']['expected_tags']}"
+        return f"found {brief(error['ctx']['tag'])}; must be one of {error['ctx']['expected_tags']}"
     if kind == "too_short":
-        return f"found {found!r}; must name at least one"
+        return f"found {brief(found)}; must name at least one"
     allowed = error["msg"].replace("Input should be", "must be")
-    return f"found {found!r}; {allowed}{_number_hint(found, kind)}"
+    return f"found {brief(found)}; {allowed}{_number_hint(found, kind)}"
 
 
 def _number_hint(found: Any, kind: str) -> str:

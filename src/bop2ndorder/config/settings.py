@@ -9,6 +9,7 @@ Number = TypeVar("Number")
 Rate = Annotated[float, Field(gt=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Epochs = Annotated[float, Field(gt=0, le=1e6)]
 
 # Images that each published data set holds for training; a local folder may hold another number.
 TRAIN_IMAGES = {"digits": 1438, "cifar10": 50_000, "imagenette": 9_469, "imagenet": 1_281_167}
@@ -28,7 +29,7 @@ class Exponential(Strict, Generic[Number]):
     kind: Literal["exponential"]
     start: Number
     rate: Rate
-    every: Positive
+    every: Epochs
 
 
 class Polynomial(Strict, Generic[Number]):
@@ -38,7 +39,7 @@ class Polynomial(Strict, Generic[Number]):
     start: Number
     end: Number
     power: Positive = 1.0
-    epochs: Positive | None = None
+    epochs: Epochs | None = None
 
 
 class NoiseFloor(Strict):
@@ -93,8 +94,8 @@ class Latent(Strict):
 
 class BinaryNet(Strict):
     name: Literal["binarynet"]
-    width: Annotated[int, Field(ge=1)] = 128
-    dense: Annotated[int, Field(ge=1)] = 1024
+    width: Annotated[int, Field(ge=1, le=4096)] = 128
+    dense: Annotated[int, Field(ge=1, le=65536)] = 1024
     norm: Literal["batch", "layer"] = "batch"
 
 
@@ -164,12 +165,12 @@ class Settings(Strict):
     network: Annotated[BinaryNet | XnorNet | BiRealNet, Discriminator("name")]
     optimizer: Annotated[Bop | Bop2ndOrder | Latent, Discriminator("name")]
     lr: _scheduled(Positive)
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1, le=10**6)]
     batch_size: Annotated[int, Field(ge=1)]
     train_on: Literal["train", "all"]
     norm_statistics: Literal["moving", "recomputed"]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1, le=1024)]
 
 
 def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from .claims import Claims
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
 from .overlay import Path, depth, odd_keys, overlay, value_at
-from .problems import ParamsError, explain_all
+from .problems import ParamsError, brief, explain_all
 from .runs import Entry, Run
 from .settings import Settings, misfits
 
@@ -59,14 +59,14 @@ def load_study(path: str | FilePath = "params.yaml", **changes: Any) -> Study:
     name = FilePath(path).name
     try:
         document = read_yaml(path)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ParamsError(name, [f"cannot be read: {error}"]) from None
     except RecursionError:
         raise ParamsError(name, ["is nested too deeply"]) from None
     except YAMLError as error:
         raise ParamsError(name, [" ".join(str(error).split())]) from None
     if not isinstance(document, dict):
-        raise ParamsError(name, [f"found {document!r}; must be a mapping with the key scale"])
+        raise ParamsError(name, [f"found {brief(document)}; must be a mapping with the key scale"])
     return check(overlay(document, changes), name)
 
 
@@ -173,8 +173,8 @@ class _Checker:
         data = sets.get(name) if isinstance(name, str) else None
         if data is None:
             allowed = ", ".join(map(str, sets))
-            self.report(_origin(point, ("data",)), f"found {name!r}; must be one of the data sets "
-                        f"that the file declares: {allowed}", scale)  # fmt: skip
+            text = f"found {brief(name)}; must be one of the data sets that the file declares: "
+            self.report(_origin(point, ("data",)), text + allowed, scale)
             return None
         whole = {**merged, "data": data, "data_name": name}
         misfit = [*misfits(whole)]
