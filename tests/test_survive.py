@@ -1,6 +1,6 @@
 """Whatever is killed: the next call goes on, the result is the same, nothing is left running.
 
-`make stress` kills thirty times at random moments, `make test` three times at chosen ones.
+`make stress` kills thirty times at random moments, `make test` at chosen ones.
 """
 
 import csv
@@ -105,6 +105,11 @@ def while_a_checkpoint_is_written(project):
     return any(project.folder.glob("runs/.checkpoints/quick/*.partial"))
 
 
+def when_all_is_written(project):
+    """Before Snakemake has noticed."""
+    return any(project.folder.glob("runs/quick/*/done.json"))
+
+
 def at(seconds):
     """The moment so long after it was asked for first."""
     end = []
@@ -148,16 +153,17 @@ KILLS = [
     (before_the_first_checkpoint, "group", KILL),
     (after_a_checkpoint, "training", TERM),
     (while_a_checkpoint_is_written, "group", TERM),
+    (when_all_is_written, "group", KILL),
 ]
 
 
-def test_a_run_killed_three_times_ends_as_if_nothing_had_happened(project, uninterrupted):
+def test_a_run_killed_four_times_ends_as_if_nothing_had_happened(project, uninterrupted):
     for moment, target, number in KILLS:
         assert interrupt(project, moment, target, number), moment
     (log,) = project.folder.glob("runs/quick/*/train.log")
-    project.snakemake("train_all")
-    assert "epoch 1/" not in log.read_text(), "it goes on from a checkpoint"
+    assert "epoch 1/" not in log.read_text(), "it went on from a checkpoint"
     assert f"epoch {EPOCHS}/{EPOCHS}" in log.read_text()
+    assert not project.snakemake("train_all"), "what is written is done"
     assert result(project) == uninterrupted
     assert not list(project.folder.glob("runs/.checkpoints/quick/*"))
 
