@@ -269,6 +269,16 @@ def test_what_is_salvaged_counts_as_not_made(incomplete):
 
 
 @pytest.mark.slow
+def test_one_reason_is_said_once(incomplete):
+    work = workflow()
+    work.notebook("normalization").unlink()
+    shutil.rmtree(work.results)
+    *_, line, count = salvage(work)
+    assert line == f"missing: {incomplete} and 3 more: not trained yet"
+    assert count.startswith("4 of 4 runs are missing") and work.shown("report").exists()
+
+
+@pytest.mark.slow
 def test_nothing_is_shown_of_what_cannot_be_made(incomplete):
     """A notebook and an analysis that fail, after they once worked."""
     work = workflow()

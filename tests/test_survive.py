@@ -26,6 +26,7 @@ from bop2ndorder.processes import CALLER
 EPOCHS = 40
 LIFE = 8.0  # seconds, about those of a training from start to end
 PROCESSES = ROOT / "src" / "bop2ndorder" / "processes.py"
+OUTLIVED = []  # seconds that processes went on after the command had ended
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 pytestmark = pytest.mark.slow
 
@@ -140,9 +141,10 @@ def interrupt(project, moment, target, number, call=("snakemake", "train_all")):
             command.send_signal(number)
         else:
             os.killpg(command.pid, number)
-    # A training that is killed is a failure: the report is made.
-    status = command.wait(timeout=60 if target == "training" else 2)
-    assert wait(lambda: not project.processes(), seconds=5), "nothing is left running"
+    status = command.wait(timeout=100)  # when a training is killed, the report is made
+    ended = time.monotonic()
+    assert wait(lambda: not project.processes(), seconds=10), "nothing is left running"
+    OUTLIVED.append(time.monotonic() - ended)
     return status != 0
 
 
@@ -210,7 +212,7 @@ def test_commands_that_are_killed_leave_no_process_and_no_lock(project, uninterr
         (dvc, "group", signal.SIGINT),
     ):
         assert interrupt(project, after_a_checkpoint, target, number, call), (call, number)
-    assert result(project) is None
+        assert result(project) is None, "nobody waited for the training to end"
     project.dvc("repro", "train")
     assert result(project) == uninterrupted
 
@@ -233,8 +235,8 @@ def test_of_two_makes_one_works_and_the_other_says_so(project):
     assert f"Another snakemake is at work in {project.folder}, process " in sentence
     assert process.is_running()
     first.terminate()
-    assert first.wait(timeout=5)
-    assert wait(lambda: not project.processes(), seconds=5), "nothing is left running"
+    assert first.wait(timeout=60)
+    assert wait(lambda: not project.processes(), seconds=10), "nothing is left running"
     project.call(sys.executable, str(PROCESSES), "true")  # what make calls: it is given up
 
 
