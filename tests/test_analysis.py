@@ -194,6 +194,8 @@ def test_without_any_record_there_are_tables_and_no_figures(study, tmp_path, nam
     assert {exhibit["kind"] for exhibit in shown["exhibits"]} == {"table"}
     assert len(shown["missing"]) == len({e.run.id for e in study.entries("quick", name)})
     assert not list((tmp_path / name).glob("*.png"))
+    summarise(study.entries("quick", name), tmp_path, "quick")
+    assert json.loads((tmp_path / "metrics.json").read_text())["study"]["records"] == 0
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -24,10 +24,10 @@ LARGEST_FILE = 4000  # KiB: for all but the checkpoint of the large network
 
 
 def failing_study():
-    """Seven runs that work and six that fail, in two experiments."""
+    """Three runs that work and four that fail, in two experiments; one is in both."""
     study = four_runs()
     cifar10 = study["experiments"]["cifar10"]
-    cifar10["seeds"] = [0, 1]
+    cifar10["arms"]["bop"]["seeds"] = [0, 1]
     cifar10["arms"]["adam"]["set"]["lr"] = 1.0e38
     cifar10["arms"]["large"] = {"set": {"network": {"width": 128, "dense": 1024}}, "seeds": [0]}
     cifar10["arms"]["unreadable"] = {"set": {"lr": 0.011}, "seeds": [0]}
@@ -43,7 +43,6 @@ def test_runs_that_fail_are_named_and_stop_nothing_else(tmp_path):
     write(study, project.folder)
     project.snakemake("prepare_all")
     (images,) = project.folder.glob("data/quick/digits64-*/train_images.npy")
-    content = images.read_bytes()
     images.unlink()
     images.symlink_to(images.name)  # unreadable for the superuser, too
     planned = json.loads(project.call("python", "-c", RUNS))
@@ -58,7 +57,7 @@ def test_runs_that_fail_are_named_and_stop_nothing_else(tmp_path):
     checkpoint = project.folder / "runs" / ".checkpoints" / "quick" / f"{damaged}.pt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"half a checkpoint")
-    assert len(reasons) == 5
+    assert (len(planned), len(reasons)) == (7, 4)
 
     text = project.call("bash", "-c", f"ulimit -f {LARGEST_FILE}; exec snakemake", fails=True)
     assert "Traceback" not in text
@@ -75,18 +74,18 @@ def test_runs_that_fail_are_named_and_stop_nothing_else(tmp_path):
     assert section.count("<tr>") == 1 + len(reasons)
     assert page.count(">notebook</a>") == 2
     shown = (project.folder / "results" / "quick" / "cifar10" / "table.md").read_text()
-    assert "| 1 of 2 |" in shown and "| 0 of 2 |" in shown and "5 of 8 runs missing" in shown
+    assert "| 1 of 2 |" in shown and "| 0 of 1 |" in shown and "4 of 6 runs missing" in shown
     metrics = json.loads((project.folder / "results" / "quick" / "metrics.json").read_text())
     assert metrics["study"]["records"] == len(planned) - len(reasons)
 
-    # Mended, one after the other.
+    # Mended: two by what the sentences say, two by other settings.
     checkpoint.unlink()
-    images.unlink()
-    images.write_bytes(content)
-    del study["experiments"]["cifar10"]["arms"]["adam"]["set"]["lr"]
+    for arm in ("adam", "unreadable"):
+        study["experiments"]["cifar10"]["arms"].pop(arm)
+    del study["scales"]["quick"]["experiments"]["cifar10"]["arms"]
     write(study, project.folder)
     made = project.snakemake()
-    assert (made["train"], made["analyse"], made["page"]) == (5, 1, 1)
+    assert (made["train"], made["analyse"], made["notebook"], made["page"]) == (2, 1, 1, 1)
     assert not project.snakemake("-n")
     page = (project.folder / "results" / "quick" / "report.html").read_text()
     assert 'id="missing"' not in page and "runs missing" not in page
@@ -267,6 +266,16 @@ def test_what_is_salvaged_counts_as_not_made(incomplete):
     missing = json.loads(work.shown("analysis-normalization").read_text())["missing"]
     assert missing == [incomplete]
     assert not any(map(work.outdated, work.products())), "not there, rather than outdated"
+
+
+@pytest.mark.slow
+def test_one_reason_is_said_once(incomplete):
+    work = workflow()
+    work.notebook("normalization").unlink()
+    shutil.rmtree(work.results)
+    *_, line, count = salvage(work)
+    assert line == f"missing: {incomplete} and 3 more: not trained yet"
+    assert count.startswith("4 of 4 runs are missing") and work.shown("report").exists()
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Whatever is killed: the next call goes on, the result is the same, nothing is left running.
 
-`make stress` kills thirty times at random moments, `make test` three times at chosen ones.
+`make stress` kills thirty times at random moments, `make test` at chosen ones.
 """
 
 import csv
@@ -26,6 +26,7 @@ from bop2ndorder.processes import CALLER
 EPOCHS = 40
 LIFE = 8.0  # seconds, about those of a training from start to end
 PROCESSES = ROOT / "src" / "bop2ndorder" / "processes.py"
+OUTLIVED = []  # seconds that processes went on after the command had ended
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 pytestmark = pytest.mark.slow
 
@@ -105,6 +106,11 @@ def while_a_checkpoint_is_written(project):
     return any(project.folder.glob("runs/.checkpoints/quick/*.partial"))
 
 
+def when_all_is_written(project):
+    """Before Snakemake has noticed."""
+    return any(project.folder.glob("runs/quick/*/done.json"))
+
+
 def at(seconds):
     """The moment so long after it was asked for first."""
     end = []
@@ -135,9 +141,10 @@ def interrupt(project, moment, target, number, call=("snakemake", "train_all")):
             command.send_signal(number)
         else:
             os.killpg(command.pid, number)
-    # A training that is killed is a failure: the report is made.
-    status = command.wait(timeout=60 if target == "training" else 2)
-    assert wait(lambda: not project.processes(), seconds=5), "nothing is left running"
+    status = command.wait(timeout=100)  # when a training is killed, the report is made
+    ended = time.monotonic()
+    assert wait(lambda: not project.processes(), seconds=10), "nothing is left running"
+    OUTLIVED.append(time.monotonic() - ended)
     return status != 0
 
 
@@ -148,16 +155,17 @@ KILLS = [
     (before_the_first_checkpoint, "group", KILL),
     (after_a_checkpoint, "training", TERM),
     (while_a_checkpoint_is_written, "group", TERM),
+    (when_all_is_written, "group", KILL),
 ]
 
 
-def test_a_run_killed_three_times_ends_as_if_nothing_had_happened(project, uninterrupted):
+def test_a_run_killed_four_times_ends_as_if_nothing_had_happened(project, uninterrupted):
     for moment, target, number in KILLS:
         assert interrupt(project, moment, target, number), moment
     (log,) = project.folder.glob("runs/quick/*/train.log")
-    project.snakemake("train_all")
-    assert "epoch 1/" not in log.read_text(), "it goes on from a checkpoint"
+    assert "epoch 1/" not in log.read_text(), "it went on from a checkpoint"
     assert f"epoch {EPOCHS}/{EPOCHS}" in log.read_text()
+    assert not project.snakemake("train_all"), "what is written is done"
     assert result(project) == uninterrupted
     assert not list(project.folder.glob("runs/.checkpoints/quick/*"))
 
@@ -188,6 +196,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened(project,
     project.snakemake("train_all")
     assert result(project) == uninterrupted
     print(*(f"{count:3} {what}" for what, count in counts.items()), sep="\n")
+    print(f"{max(OUTLIVED):.1f} s at most until nothing ran after the command had ended")
 
 
 # Nothing is left running, no lock stays
@@ -204,7 +213,7 @@ def test_commands_that_are_killed_leave_no_process_and_no_lock(project, uninterr
         (dvc, "group", signal.SIGINT),
     ):
         assert interrupt(project, after_a_checkpoint, target, number, call), (call, number)
-    assert result(project) is None
+        assert result(project) is None, "nobody waited for the training to end"
     project.dvc("repro", "train")
     assert result(project) == uninterrupted
 
@@ -227,8 +236,8 @@ def test_of_two_makes_one_works_and_the_other_says_so(project):
     assert f"Another snakemake is at work in {project.folder}, process " in sentence
     assert process.is_running()
     first.terminate()
-    assert first.wait(timeout=5)
-    assert wait(lambda: not project.processes(), seconds=5), "nothing is left running"
+    assert first.wait(timeout=60)
+    assert wait(lambda: not project.processes(), seconds=10), "nothing is left running"
     project.call(sys.executable, str(PROCESSES), "true")  # what make calls: it is given up
 
 

@@ -70,8 +70,11 @@ def salvage(workflow: Workflow) -> Iterator[str]:
         except Exception as error:  # the others shall be made, whatever it is
             yield f"{shown} cannot be made: {error}"
     missing = missing_runs(workflow)
+    reasons: dict[str, list[str]] = {}
     for run in missing:
-        yield f"missing: {run['run']}: {run['reason']}"
+        reasons.setdefault(run["reason"], []).append(run["run"])
+    for reason, (run, *others) in reasons.items():
+        yield f"missing: {run}{f' and {len(others)} more' if others else ''}: {reason}"
     yield (
         f"{len(missing)} of {len(workflow.runs)} runs are missing; what is there is in "
         f"{workflow.shown('report')}"
