@@ -243,7 +243,7 @@ rule all:
 rule train:
     output: "{i}.ended"
     resources: gpu=1
-    shell: "date +%s.%N > {wildcards.i}.started; sleep 0.5; date +%s.%N > {output}"
+    shell: "date +%s.%N > {wildcards.i}.started; sleep 1; date +%s.%N > {output}"
 """
 
 
