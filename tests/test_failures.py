@@ -233,6 +233,7 @@ def incomplete(tmp_path, monkeypatch):
     call("analyse", "normalization")
     call("notebook", "normalization")
     call("metrics")
+    call("claims")
     call("report")
     assert all(map(workflow().is_current, work.products()))
     lost = next(iter(work.runs))
