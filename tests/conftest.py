@@ -1,6 +1,7 @@
 """Fixtures that several files share, and the summary of what `deviation` measured."""
 
 import os
+import shutil
 
 import pytest
 
@@ -31,6 +32,33 @@ def digits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "digits"
     prepare(DATA, folder, progress=False)
     return open_data(folder)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with one run, trained and recorded."""
+    from commands import commit, prepare_and_train
+    from studies import cut_down, keep, write
+
+    folder = tmp_path_factory.mktemp("a study")
+    study = keep(cut_down(), "normalization")
+    study["experiments"]["normalization"]["grid"] = {"network.norm": ["batch"]}
+    write(study, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        prepare_and_train()
+        commit("first")
+    return folder
+
+
+@pytest.fixture
+def here(trained, tmp_path, monkeypatch):
+    """A copy of that folder to work in; the run's id."""
+    from commands import workflow
+
+    monkeypatch.chdir(shutil.copytree(trained, tmp_path / "study"))
+    (run,) = workflow().runs
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -6,42 +6,15 @@ import shutil
 import subprocess
 
 import pytest
-from click.testing import CliRunner
+from commands import GIT, call, commit, prepare_and_train, sentence, workflow
 from image_folders import write_folder
 from studies import ROOT, cut_down, keep, read, write
 from test_config import TEN_MISTAKES, changed
 
 from bop2ndorder.cli import main
 from bop2ndorder.config import load_study
-from bop2ndorder.workflow import Workflow
 
 COMMANDS = sorted(main.commands)
-GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
-
-
-def call(*arguments, fails=False):
-    """What a command prints; an unexpected end shows its whole traceback."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert (result.exit_code != 0) == fails, result.output
-    return result.output
-
-
-def workflow(scale="quick"):
-    """The study in the current folder."""
-    return Workflow(load_study(), scale)
-
-
-def prepare_and_train(scale="quick"):
-    """Every run of a scale through the commands that Snakemake calls; the metrics of each."""
-    work = workflow(scale)
-    for data in {run.data for run in work.runs.values()}:
-        call("--scale", scale, "prepare", data)
-    for run in work.runs:
-        call("--scale", scale, "train", run)
-    call("--scale", scale, "evaluate", *work.runs)
-    return {run: json.loads((work.record(run) / "metrics.json").read_text()) for run in work.runs}
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +37,6 @@ def here(small, tmp_path, monkeypatch):
     folder = shutil.copytree(small, tmp_path / "study")
     monkeypatch.chdir(folder)
     return folder
-
-
-def commit(message):
-    for command in (["init", "-q"], ["add", "results"], ["commit", "-q", "-m", message]):
-        subprocess.run([*GIT, *command], check=True)
 
 
 # Every run
@@ -218,13 +186,6 @@ def test_training_again_gives_the_same_record(here):
 
 
 # Mistakes
-
-
-def sentence(*arguments):
-    """The error of a command that must fail, which must be the one line after the progress."""
-    *progress, last = call(*arguments, fails=True).splitlines()
-    assert last.startswith("Error: ") and all(line.endswith(" epochs") for line in progress)
-    return last
 
 
 @pytest.mark.parametrize("command", COMMANDS)

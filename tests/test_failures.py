@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import call, workflow
 from project import Project, four_runs
 from studies import cut_down, keep, write
 from synthetic import write_records
-from test_cli import call, prepare_and_train, workflow
 
 from bop2ndorder.failures import missing_runs, noted
 from bop2ndorder.record import read_record
@@ -99,27 +99,6 @@ print(json.dumps({entry.run.id: entry.arm for entry in load_study().entries("qui
 
 
 # A full disk, file by file
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with one run, trained and recorded."""
-    folder = tmp_path_factory.mktemp("a study")
-    study = keep(cut_down(), "normalization")
-    study["experiments"]["normalization"]["grid"] = {"network.norm": ["batch"]}
-    write(study, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        prepare_and_train()
-    return folder
-
-
-@pytest.fixture
-def here(trained, tmp_path, monkeypatch):
-    """A copy of that folder to work in; the run's id."""
-    monkeypatch.chdir(shutil.copytree(trained, tmp_path / "study"))
-    (run,) = workflow().runs
-    return run
 
 
 @pytest.mark.parametrize("name", ["history.csv", "provenance.json", "done.json"])

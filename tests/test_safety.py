@@ -9,10 +9,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from commands import call, sentence, workflow
 from image_folders import write_folder
 from project import Project
 from studies import ROOT, cut_down, keep, read, write
-from test_cli import call, commit, prepare_and_train, sentence, workflow
 from test_fuzz import real
 
 from bop2ndorder import load_run
@@ -39,28 +39,6 @@ def bomb(tmp_path):
     folder.rmdir()  # so the bomb works
     yield Bomb(folder)
     assert not folder.exists(), "something has unpickled it"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with one run, trained and recorded."""
-    folder = tmp_path_factory.mktemp("a study")
-    study = keep(cut_down(), "normalization")
-    study["experiments"]["normalization"]["grid"] = {"network.norm": ["batch"]}
-    write(study, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        prepare_and_train()
-        commit("first")
-    return folder
-
-
-@pytest.fixture
-def here(trained, tmp_path, monkeypatch):
-    """A copy of that folder to work in; the run's id."""
-    monkeypatch.chdir(shutil.copytree(trained, tmp_path / "study"))
-    (run,) = workflow().runs
-    return run
 
 
 # Files that execute what they hold, for whom unpickles them
