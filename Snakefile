@@ -156,6 +156,8 @@ rule evaluate:
         ),
     log:
         LOGS / "evaluate" / "{run}.log",
+    # Before more runs are trained: what is done then has its record, wherever it ends.
+    priority: 1
     params:
         scale=WORK.scale,
     shell:

@@ -78,6 +78,8 @@ def test_two_clones_make_the_same_bytes_on_one_core_and_on_two(built, fresh):
             return re.sub(rb"<dt>Training time</dt>\s*<dd>.*?</dd>", b"", content, flags=re.S)
         return content
 
+    jobs = re.findall(r"^(?:local)?rule (train|evaluate):", fresh.output, re.M)
+    assert jobs == ["train", "evaluate"] * 4, "a run has its record before the next one is trained"
     one, two = products(fresh), products(built)
     assert one.keys() == two.keys()
     assert [path for path in one if one[path] != two[path]] == []
