@@ -3,7 +3,9 @@
 import json
 import subprocess
 
+import pytest
 from click.testing import CliRunner
+from studies import cut_down, keep, write
 
 from bop2ndorder.cli import main
 from bop2ndorder.config import load_study
@@ -47,3 +49,15 @@ def sentence(*arguments):
     *progress, last = call(*arguments, fails=True).splitlines()
     assert last.startswith("Error: ") and all(line.endswith(" epochs") for line in progress)
     return last
+
+
+def trained_study(folder, norms):
+    """Train, record and commit a run for each normalization in a folder; the folder."""
+    study = keep(cut_down(), "normalization")
+    study["experiments"]["normalization"]["grid"] = {"network.norm": norms}
+    write(study, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        prepare_and_train()
+        commit("first")
+    return folder

@@ -37,18 +37,9 @@ def digits(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A folder with one run, trained and recorded."""
-    from commands import commit, prepare_and_train
-    from studies import cut_down, keep, write
+    from commands import trained_study
 
-    folder = tmp_path_factory.mktemp("a study")
-    study = keep(cut_down(), "normalization")
-    study["experiments"]["normalization"]["grid"] = {"network.norm": ["batch"]}
-    write(study, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        prepare_and_train()
-        commit("first")
-    return folder
+    return trained_study(tmp_path_factory.mktemp("a study"), ["batch"])
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from commands import GIT, call, commit, prepare_and_train, sentence, workflow
+from commands import GIT, call, commit, prepare_and_train, sentence, trained_study, workflow
 from image_folders import write_folder
 from studies import ROOT, cut_down, keep, read, write
 from test_config import TEN_MISTAKES, changed
@@ -20,15 +20,7 @@ COMMANDS = sorted(main.commands)
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A folder with two runs, trained and recorded, and the records committed."""
-    folder = tmp_path_factory.mktemp("small study")
-    study = keep(cut_down(), "normalization")
-    study["experiments"]["normalization"]["grid"] = {"network.norm": ["batch", "layer"]}
-    write(study, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        prepare_and_train()
-        commit("first")
-    return folder
+    return trained_study(tmp_path_factory.mktemp("small study"), ["batch", "layer"])
 
 
 @pytest.fixture
