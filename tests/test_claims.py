@@ -2,6 +2,7 @@
 
 import json
 import math
+from statistics import stdev
 
 import numpy as np
 import pandas as pd
@@ -196,17 +197,22 @@ def test_robustness_over_seeds_and_over_cells_by_hand():
         *grid("old", [90.0, 60.0, 70.0, 50.0]),
     ]
     spread, share = robust("spread", one), robust("share", one)
-    assert spread.estimate.value == 20 and (spread.over, spread.estimate.n) == ("cells", 4)
-    assert share.estimate.value == 50
-    assert spread.estimate.low < 20 < spread.estimate.high
+    new, old = stdev([90.0, 89.0, 88.5, 70.0]), stdev([90.0, 60.0, 70.0, 50.0])
+    assert spread.estimate.value == pytest.approx(old - new)
+    assert (spread.over, spread.estimate.n) == ("cells", 4)
+    assert spread.estimate.low < old - new < spread.estimate.high
+    assert share.estimate.value == 50 and share.estimate.high == 100
     two = [
         *one,
         *grid("new", [90.0, 89.0, 88.5, 75.0], 1, decades=3),
         *grid("old", [90.0, 60.0, 70.0, 51.0], 1),
     ]
     found = robust("spread", two)
-    assert found.estimate.value == pytest.approx((20 + 24) / 2) and found.over == "seeds"
-    assert found.estimate.high == pytest.approx(22 + 12.7062 * 2, abs=1e-3)
+    first, second = old - new, stdev([90.0, 60.0, 70.0, 51.0]) - stdev([90.0, 89.0, 88.5, 75.0])
+    assert found.estimate.value == pytest.approx((first + second) / 2)
+    assert found.over == "seeds"
+    half = 12.7062 * (second - first) / 2
+    assert found.estimate.high == pytest.approx((first + second) / 2 + half, abs=1e-3)
 
 
 def test_grids_of_another_shape_are_not_compared():

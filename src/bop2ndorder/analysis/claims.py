@@ -9,7 +9,7 @@ import pandas as pd
 from ..config import Entry
 from ..config.claims import Claim, Claims, Comparison
 from .contrasts import UNITS, contrast, described
-from .exhibits import Table
+from .exhibits import Table, signed
 from .records import Records, load_records
 from .statistics import WITHIN
 
@@ -172,7 +172,7 @@ def comparison_table(table: pd.DataFrame, claim: str) -> Table:
             "comparison": rows["comparison"].str.replace("_", " "),
             "experiment": rows["experiment"],
             "effect on": [_what(row) for row in rows.itertuples()],
-            "effect": rows["effect"].map(_signed),
+            "effect": rows["effect"].map(signed),
             "95 % interval": [_interval(row.low, row.high) for row in rows.itertuples()],
             "margin": rows["margin"].map("{:g}".format),
             "n": [_counted(row.n, row.over) for row in rows.itertuples()],
@@ -189,7 +189,7 @@ def _what(row) -> str:
     if row.measure == "images":
         return f"images to {row.level:g} % {SPLITS.get(row.metric, '')} accuracy (%)"
     if row.measure == "spread":
-        return "best − worst (points)"
+        return "spread over the grid (points)"
     if row.measure == "share":
         return f"within {WITHIN:g} points of best (% of settings)"
     return f"{SPLITS.get(row.metric, '')} accuracy (points)"
@@ -199,12 +199,8 @@ def _interval(low: float, high: float) -> str:
     if pd.isna(low):
         return "–"
     if np.isinf(low):
-        return "unknown" if high >= 100 else f"below {_signed(high)}"
-    return f"{_signed(low)} to {_signed(high)}"
-
-
-def _signed(value: float) -> str:
-    return "–" if pd.isna(value) else f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
+        return "unknown" if high >= 100 else f"below {signed(high)}"
+    return f"{signed(low)} to {signed(high)}"
 
 
 def _counted(n: float, over: str) -> str:

@@ -15,9 +15,8 @@ from .statistics import (
     bounded_interval,
     joined,
     mean_interval,
-    share_near_best,
+    near_best,
     shared_baseline_interval,
-    spread_of,
 )
 
 UNITS = {
@@ -26,8 +25,12 @@ UNITS = {
     "spread": "points",
     "share": "percentage points",
 }
-# Of a grid; the larger the better.
-GRID_MEASURES = {"spread": lambda accuracy: -spread_of(accuracy), "share": share_near_best}
+# What a measure of a grid makes of its cells, and the number out of them; the larger the better.
+# The share is counted below the best of the whole grid, also where only some cells are drawn.
+GRID_MEASURES = {
+    "spread": (lambda accuracy: accuracy, lambda cells: -cells.std(axis=-1, ddof=1)),
+    "share": (near_best, lambda cells: 100 * cells.mean(axis=-1)),
+}
 
 
 @dataclass(frozen=True)
@@ -169,17 +172,18 @@ def _of_pairs(pairs: pd.DataFrame, metric: str) -> Contrast:
 
 def _of_grids(of: pd.DataFrame, against: pd.DataFrame, metric: str, measure: str) -> Contrast:
     """Two grids, cell by cell: over seeds where both have several, else by bootstrap."""
-    grids, number = [_cells(runs, metric) for runs in (of, against)], GRID_MEASURES[measure]
+    grids = [_cells(runs, metric) for runs in (of, against)]
+    prepare, number = GRID_MEASURES[measure]
     nothing = Estimate(np.nan, np.nan, np.nan, 0)
     found = Contrast(nothing, "cells", metric, joined(of["run"]), joined(against["run"]))
     if not grids[0].index.equals(grids[1].index):
         return replace(found, notes=("the grids are not of the same shape",))
     seeds = grids[0].dropna(axis=1).columns.intersection(grids[1].dropna(axis=1).columns)
     if len(seeds) > 1:
-        values = [number(grid[seeds].to_numpy().T) for grid in grids]
+        values = [number(prepare(grid[seeds].to_numpy().T)) for grid in grids]
         return replace(found, estimate=mean_interval(values[0] - values[1]), over="seeds")
-    means = [grid.mean(axis=1) for grid in grids]
-    return replace(found, estimate=bootstrap_interval(*means, number))
+    cells = [prepare(grid.mean(axis=1).to_numpy()) for grid in grids]
+    return replace(found, estimate=bootstrap_interval(*cells, number))
 
 
 def _cells(runs: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -114,6 +114,11 @@ def interval(low: float, high: float, digits: int = 1) -> str:
     return f"{max(low, 0):.{digits}f} to {min(high, 100):.{digits}f}"
 
 
+def signed(value: float) -> str:
+    """A cell of a table: a difference with its sign; a dash where there is none."""
+    return "–" if pd.isna(value) else f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
+
+
 def spread(mean: float, std: float, digits: int = 1) -> str:
     """A cell of a table: 91.3 ± 0.4; the mean alone for one run, a dash for none."""
     if pd.isna(mean):

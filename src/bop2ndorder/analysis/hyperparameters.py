@@ -28,6 +28,7 @@ def headline(records: Records) -> dict:
         row.optimizer: {
             "best": row.best,
             "median": row.median,
+            "range": row.range,
             "spread": row.spread,
             f"share_within_{WITHIN:g}_points": row.share_within,
             "settings": row.settings,
@@ -35,7 +36,7 @@ def headline(records: Records) -> dict:
         for row in _robustness(records).itertuples()
     }
     axes = {
-        name: {key: robustness(of_axis["mean"]).get(key) for key in ("best", "spread", "settings")}
+        name: {key: robustness(of_axis["mean"]).get(key) for key in ("best", "range", "settings")}
         for name, of_axis in _along_axes(records).groupby("name", sort=False)
     }
     return {"grid": grid, "axes": axes}
@@ -75,16 +76,17 @@ def robustness_table(records: Records) -> Table | None:
             "best (%)": summary["best"].map("{:.1f}".format),
             "median (%)": summary["median"].map("{:.1f}".format),
             "worst (%)": summary["worst"].map("{:.1f}".format),
-            "best − worst (points)": summary["spread"].map("{:.1f}".format),
+            "best − worst (points)": summary["range"].map("{:.1f}".format),
+            "spread (points)": summary["spread"].map("{:.1f}".format),
             f"within {WITHIN:g} points of best (%)": summary["share_within"].map("{:.0f}".format),
         }
     )
     return Table(
         "summary",
         "Robustness over gamma × threshold",
-        "Validation accuracy over the settings of each optimizer's grid: the smaller the distance "
-        "from best to worst, and the larger the share of settings near the best, the less the "
-        f"choice matters. {records.basis()}",
+        "Validation accuracy over the settings of each optimizer's grid: the smaller its spread "
+        "(standard deviation over settings), and the larger the share of settings near the best, "
+        f"the less the choice matters. {records.basis()}",
         summary,
         shown,
     )

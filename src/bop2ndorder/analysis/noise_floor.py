@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from .curves import band
-from .exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, interval
+from .exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, interval, signed
 from .names import kind, number, start, text
 from .records import ACCURACY, Records
 from .statistics import joined, mean_interval, over_seeds
@@ -229,7 +229,4 @@ def _runs(records: Records) -> pd.DataFrame:
 
 def _points(value: float, low: float, high: float) -> str:
     """A difference with its interval: +1.2 (−0.3 to +2.7)."""
-    signed = [f"{round(x, 1) + 0.0:+.1f}".replace("-", "−") for x in (value, low, high)]
-    if pd.isna(value):
-        return "–"
-    return signed[0] if pd.isna(low) else f"{signed[0]} ({signed[1]} to {signed[2]})"
+    return signed(value) if pd.isna(low) else f"{signed(value)} ({signed(low)} to {signed(high)})"

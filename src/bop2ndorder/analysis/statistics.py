@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import bootstrap
 from scipy.stats import t as student
 
 CONFIDENCE = 0.95
@@ -84,28 +85,30 @@ def bootstrap_interval(
 ) -> Estimate:
     """Difference of a measure between two equal grids, by drawing cells with replacement.
 
-    A cell of one grid is drawn together with the cell at the same place in the other.
+    A cell of one grid is drawn together with the cell at the same place in the other. For standard
+    deviations the interval is somewhat narrow: it holds the truth in 9 of 10 cases with 25 cells,
+    in 3 of 4 with 9. A measure that rests on a single cell, as best minus worst does, must not be
+    drawn like this: draws without that cell are always smaller.
 
     Args:
         of, against: one value a cell, in the same order.
         measure: a number out of the cells, along the last axis.
     """
     of, against = np.asarray(of, dtype=float), np.asarray(against, dtype=float)
-    draws = np.random.default_rng(0).integers(len(of), size=(DRAWS, len(of)))
-    found = measure(of[draws]) - measure(against[draws])
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return Estimate(float(measure(of) - measure(against)), float(low), float(high), len(of))
+
+    def difference(of: np.ndarray, against: np.ndarray, axis: int = -1) -> np.ndarray:
+        return measure(of) - measure(against)
+
+    low, high = bootstrap(
+        (of, against), difference, paired=True, vectorized=True, method="percentile",
+        n_resamples=DRAWS, confidence_level=CONFIDENCE, rng=0,
+    ).confidence_interval  # fmt: skip
+    return Estimate(float(difference(of, against)), float(low), float(high), len(of))
 
 
-def spread_of(accuracy: np.ndarray) -> np.ndarray:
-    """Best minus worst, along the last axis."""
-    return accuracy.max(axis=-1) - accuracy.min(axis=-1)
-
-
-def share_near_best(accuracy: np.ndarray) -> np.ndarray:
-    """Percentage of values at most `WITHIN` below the best, along the last axis."""
-    return 100 * (accuracy >= accuracy.max(axis=-1, keepdims=True) - WITHIN).mean(axis=-1)
+def near_best(accuracy: np.ndarray) -> np.ndarray:
+    """Which values are at most `WITHIN` below the best of the last axis, of the same shape."""
+    return accuracy >= accuracy.max(axis=-1, keepdims=True) - WITHIN
 
 
 def images_to_reach(
@@ -168,8 +171,9 @@ def robustness(accuracy: Sequence[float]) -> dict[str, float]:
         accuracy: one value a setting, in percent; empty ones are left out.
 
     Returns:
-        settings (count), best, median, worst, spread = best - worst (points), std over settings,
-        and share_within, the percentage of settings at most `WITHIN` points below the best.
+        settings (count), best, median, worst, range = best - worst (points), spread, the standard
+        deviation over settings (points; empty for one), and share_within, the percentage of
+        settings at most `WITHIN` points below the best.
     """
     values = np.asarray(accuracy, dtype=float)
     values = values[~np.isnan(values)]
@@ -180,9 +184,9 @@ def robustness(accuracy: Sequence[float]) -> dict[str, float]:
         "best": values.max(),
         "median": np.median(values),
         "worst": values.min(),
-        "spread": spread_of(values),
-        "std": values.std(ddof=1) if len(values) > 1 else np.nan,
-        "share_within": share_near_best(values),
+        "range": values.max() - values.min(),
+        "spread": values.std(ddof=1) if len(values) > 1 else np.nan,
+        "share_within": 100 * near_best(values).mean(),
     }
 
 

@@ -9,8 +9,8 @@ from .settings import NonNegative, Strict
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
 # accuracy: difference in points. images: percent fewer training images to reach an accuracy.
-# spread: best minus worst over a grid, in points. share: percentage of a grid's settings within
-# 2 points of the best.
+# spread: standard deviation over the settings of a grid, in points. share: percentage of a grid's
+# settings within 2 points of the best.
 Measure = Literal["accuracy", "images", "spread", "share"]
 Selection = Annotated[
     dict[
