@@ -220,7 +220,9 @@ def _grids(of: np.ndarray, against: np.ndarray, measure: str) -> dict:
     if measure == "share":
         of, against = (100.0 * (grid >= max(grid) - 2) for grid in (of, against))
     draws = np.random.default_rng(0).integers(len(of), size=(10_000, len(of)))
-    low, high = np.quantile(number(of[draws]) - number(against[draws]), [0.025, 0.975])
+    student = stats.t(len(of) - 1).ppf([0.025, 0.975])
+    outer = stats.norm.cdf(student * math.sqrt(len(of) / (len(of) - 1)))
+    low, high = np.quantile(number(of[draws]) - number(against[draws]), outer)
     return {"effect": number(of) - number(against), "low": low, "high": high, "n": len(of)}
 
 

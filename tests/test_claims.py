@@ -218,6 +218,8 @@ def test_robustness_over_seeds_and_over_cells_by_hand():
 def test_grids_of_another_shape_are_not_compared():
     found = robust("spread", [*grid("new", [90.0, 89.0, 88.0]), *grid("old", [9.0, 8.0, 7.0, 6.0])])
     assert found.estimate.n == 0 and found.notes == ("the grids are not of the same shape",)
+    found = robust("spread", [*grid("new", [90.0]), *grid("old", [9.0])])
+    assert found.estimate.n == 0 and found.notes == ("too few settings for an interval",)
 
 
 # The claims of params.yaml

@@ -178,6 +178,8 @@ def _of_grids(of: pd.DataFrame, against: pd.DataFrame, metric: str, measure: str
     found = Contrast(nothing, "cells", metric, joined(of["run"]), joined(against["run"]))
     if not grids[0].index.equals(grids[1].index):
         return replace(found, notes=("the grids are not of the same shape",))
+    if len(grids[0]) < 2:
+        return replace(found, notes=("too few settings for an interval",))
     seeds = grids[0].dropna(axis=1).columns.intersection(grids[1].dropna(axis=1).columns)
     if len(seeds) > 1:
         values = [number(prepare(grid[seeds].to_numpy().T)) for grid in grids]

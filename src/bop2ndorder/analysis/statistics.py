@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
+from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 CONFIDENCE = 0.95
@@ -85,13 +86,15 @@ def bootstrap_interval(
 ) -> Estimate:
     """Difference of a measure between two equal grids, by drawing cells with replacement.
 
-    A cell of one grid is drawn together with the cell at the same place in the other. For standard
-    deviations the interval is somewhat narrow: it holds the truth in 9 of 10 cases with 25 cells,
-    in 3 of 4 with 9. A measure that rests on a single cell, as best minus worst does, must not be
-    drawn like this: draws without that cell are always smaller.
+    A cell of one grid is drawn together with the cell at the same place in the other. The quantiles
+    are moved outwards as Student's t asks for ("expanded percentile interval", Hesterberg 2015,
+    arXiv 1411.5279). For standard deviations the interval is still narrow where settings fail now
+    and then: it holds the truth in 91 % of cases with 25 cells, in 81 % with 9. A measure that
+    rests on a single cell, as best minus worst does, must not be drawn like this: draws without
+    that cell are always smaller.
 
     Args:
-        of, against: one value a cell, in the same order.
+        of, against: one value a cell, in the same order; two cells at least.
         measure: a number out of the cells, along the last axis.
     """
     of, against = np.asarray(of, dtype=float), np.asarray(against, dtype=float)
@@ -99,11 +102,13 @@ def bootstrap_interval(
     def difference(of: np.ndarray, against: np.ndarray, axis: int = -1) -> np.ndarray:
         return measure(of) - measure(against)
 
+    cells = len(of)
+    limit = _half_width(1.0, cells - 1) * np.sqrt(cells / (cells - 1))
     low, high = bootstrap(
         (of, against), difference, paired=True, vectorized=True, method="percentile",
-        n_resamples=DRAWS, confidence_level=CONFIDENCE, rng=0,
+        n_resamples=DRAWS, confidence_level=1 - 2 * normal.sf(limit), rng=0,
     ).confidence_interval  # fmt: skip
-    return Estimate(float(difference(of, against)), float(low), float(high), len(of))
+    return Estimate(float(difference(of, against)), float(low), float(high), cells)
 
 
 def near_best(accuracy: np.ndarray) -> np.ndarray:
