@@ -62,7 +62,7 @@ def write_record(run, folder: Path) -> None:
         "test_images": 360,
         "train_loss": last["train_loss"],
         "train_accuracy_percent": 100 * last["train_accuracy"],
-        "val_accuracy_percent": 100 * last["val_accuracy"] if held_out else None,
+        "val_top1_percent": 100 * last["val_accuracy"] if held_out else None,
         "flip_rate": last["flip_rate"],
         "epochs": settings["epochs"],
         "images_seen": last["images_seen"],

@@ -34,7 +34,7 @@ from bop2ndorder.config import load_study
 EXPERIMENTS = (
     "normalization", "hyperparameters", "schedules", "cifar10", "imagenet", "noise_floor"
 )  # fmt: skip
-POLYNOMIAL = {"kind": "polynomial", "start": 1e-2, "end": 1e-5, "power": 1.0, "epochs": None}
+POLYNOMIAL = {"kind": "polynomial", "start": 1e-2, "end": 1e-5, "power": 1.0, "until": 1.0}
 EXPONENTIAL = {"kind": "exponential", "start": 1e-4, "rate": 0.1, "every": 100.0}
 
 
@@ -56,7 +56,7 @@ def records(study, results):
 
 
 def test_effect_of_schedules_by_hand():
-    column = "val_accuracy_percent"
+    column = "val_top1_percent"
     records = made_up(
         "schedules",
         [
@@ -78,7 +78,7 @@ def test_effect_of_schedules_by_hand():
 
 
 def test_normalization_table_is_norm_by_optimizer():
-    column = "val_accuracy_percent"
+    column = "val_top1_percent"
     records = made_up(
         "normalization",
         [
@@ -215,7 +215,7 @@ def test_some_records_are_enough(study, tmp_path, name, there):
 
 
 def test_tables_say_how_many_seeds_are_there():
-    column = "val_accuracy_percent"
+    column = "val_top1_percent"
     rows = [{column: 90.0, "setting": "a"}, {"missing": True, "setting": "a", "seed": 1}]
     records = made_up("normalization", rows)
     shown = normalization.accuracy_table(records).shown
@@ -295,7 +295,7 @@ def noise_floor_records():
     decaying = {**POLYNOMIAL, "end": 1e-4}
     rows = [
         {
-            "val_accuracy_percent": np.nan if value is None else float(value),
+            "val_top1_percent": np.nan if value is None else float(value),
             "missing": value is None,
             "gamma": gamma,
             "threshold": {"kind": "noise_floor", "times": float(times)},
@@ -337,7 +337,7 @@ def test_metrics_are_nested_under_safe_names(study, results):
 def test_an_experiment_of_ones_own_is_compared_too(study, results, tmp_path):
     entries = [replace(e, experiment="my_own") for e in study.entries("quick", "normalization")]
     records = load_records(entries, results, "quick")
-    assert records.accuracy == "val_accuracy_percent"
+    assert records.accuracy == "val_top1_percent"
     shown = exhibits_of(records)
     assert set(shown) == {"accuracy", "table", "convergence", "images", "flip_rates", "runs"}
     assert "validation accuracy (%)" in shown["table"].shown.columns

@@ -49,7 +49,7 @@ def recompute(results: Path, scale: str) -> dict:
         one = entry.run.settings.model_dump(exclude_defaults=True)
         one = {key: one[key] for key in ("optimizer", "lr", "batch_size")}
         place = entry.arm, json.dumps(one, sort_keys=True)
-        accuracy[place].append(metrics["val_accuracy_percent"])
+        accuracy[place].append(metrics["val_top1_percent"])
         settings[place] = one
         runs[place].append(entry.run.id)
     best: dict = {}
@@ -68,8 +68,8 @@ def test_the_choice_is_the_best_of_the_records(here):
     for arm, (settings, accuracy, runs) in best.items():
         found = choice[arm]
         assert found["settings"] == settings and found["runs"] == runs
-        assert found["val_accuracy_percent"] == pytest.approx(accuracy, abs=1e-4)
-        assert found["runner_up"]["val_accuracy_percent"] <= found["val_accuracy_percent"]
+        assert found["val_top1_percent"] == pytest.approx(accuracy, abs=1e-4)
+        assert found["runner_up"]["val_top1_percent"] <= found["val_top1_percent"]
     sizes = {arm: found["grid_settings"] for arm, found in choice.items()}
     assert len(set(sizes.values())) == 1, "grids of equal size"
     grid = {run for found in choice.values() for run in found["grid_runs"]}

@@ -117,7 +117,7 @@ def test_only_seeds_that_both_have_count_and_a_missing_run_is_no_verdict():
 
 def test_one_seed_is_paired_over_settings():
     """Two versions with a baseline each: the mean of all differences, and the baselines' chance."""
-    column = "val_accuracy_percent"
+    column = "val_top1_percent"
     values = {"biased": [90, 91, 92, 90], "corrected": [80, 83, 82, 80]}
     rows = [
         {"arm": arm, "optimizer": optimizer, "run": f"{optimizer} {arm}", column: float(value)}
@@ -179,7 +179,7 @@ def grid(optimizer, values, seed=0, decades=0):
         {
             "arm": optimizer, "optimizer": optimizer, "run": f"{optimizer}{place}-{seed}",
             "seed": seed, "gamma": 10.0 ** (-4 - decades + place // 2),
-            "threshold": 10.0 ** (-8 - decades + place % 2), "val_accuracy_percent": value,
+            "threshold": 10.0 ** (-8 - decades + place % 2), "val_top1_percent": value,
         }
         for place, value in enumerate(values)
     ]  # fmt: skip

@@ -107,7 +107,7 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
         ("optimizer: {bias_correction: adam}", "optimizer: {bias_correction: constant}", "twice"),
         ("scale: quick ", "scale: [quick", "params.yaml"),
         ("{gamma: {every: 2}}", "{gamma: {every: 0.01}}", "every: found 0.01; comes to no step"),
-        ("end: 1.0e-10}", "end: 1.0e-10, epochs: 1.0e-9}", "epochs: found 1e-09; comes to no step"),
+        ("end: 1.0e-10}", "end: 1.0e-10, until: 1.0e-9}", "until: found 1e-09; comes to no step"),
         ("times: 1.0}", "times: -1.0}", "grid.optimizer.threshold: found -1.0"),
         (
             "threshold: {kind: exponential, start: 1.0e-6, rate: 0.1, every: 100}",

@@ -10,7 +10,15 @@ import pytest
 from safetensors.numpy import save_file
 from tiny import finished_run
 
-from bop2ndorder.evaluate import RECORD, evaluate, last_epoch, read_history, same_history, score
+from bop2ndorder.evaluate import (
+    RECORD,
+    accuracy,
+    evaluate,
+    last_epoch,
+    read_history,
+    same_history,
+    score,
+)
 from bop2ndorder.load import load_run
 from bop2ndorder.store import write_done
 from bop2ndorder.workflow import RUN_FILES
@@ -27,7 +35,7 @@ def run(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "runs" / "quick" / "a-run")
 
 
-def write_predictions(path, top, labels, loss):
+def write_predictions(path, top, labels, loss, split="test"):
     save_file(
         {
             "top": np.array(top, dtype=np.int16),
@@ -35,6 +43,7 @@ def write_predictions(path, top, labels, loss):
             "loss": np.array(loss, dtype=np.float32),
         },
         path,
+        {"split": split},
     )
 
 
@@ -51,9 +60,11 @@ def test_scores_of_answers_made_by_hand(tmp_path):
 
 
 def test_scores_of_fewer_than_five_classes(tmp_path):
-    write_predictions(tmp_path / "p", [[1, 0], [0, 1]], [1, 1], [0.25, 0.75])
+    write_predictions(tmp_path / "p", [[1, 0], [0, 1]], [1, 1], [0.25, 0.75], "validation")
     found = score(tmp_path / "p")
-    assert (found["test_top1_percent"], found["test_top5_percent"]) == (50.0, 100.0)
+    assert (found["val_top1_percent"], found["val_top5_percent"]) == (50.0, 100.0)
+    assert not any(name.startswith("test") for name in found)
+    assert accuracy(found) == ("validation", 50.0)
 
 
 def test_the_last_epoch_is_the_headline_not_the_best():
@@ -64,7 +75,6 @@ def test_the_last_epoch_is_the_headline_not_the_best():
     assert last_epoch(read_history(text)) == {
         "train_loss": 2.5,
         "train_accuracy_percent": 50.0,
-        "val_accuracy_percent": None,
         "flip_rate": 0.2,
         "epochs": 2,
         "images_seen": 120,
@@ -88,7 +98,7 @@ def test_a_record_has_the_metrics_of_the_run(run, tmp_path):
         assert (record / name).read_bytes() == (run / name).read_bytes()
     last = read_history((run / "history.csv").read_text())[-1]
     assert (metrics["run"], metrics["epochs"], metrics["images_seen"]) == ("a-run", 3, 180)
-    assert metrics["val_accuracy_percent"] == 100 * last["val_accuracy"]
+    assert metrics["val_top1_percent"] == 100 * last["val_accuracy"]
     assert metrics["weights_sha256"] == sha256(run / "weights.safetensors")
 
 

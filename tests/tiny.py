@@ -15,7 +15,7 @@ OPTIMIZERS = {
     "bop": {"name": "bop", "gamma": 1e-3, "threshold": 1e-8},
     "adam": {
         "name": "bop2ndorder",
-        "gamma": {"kind": "polynomial", "start": 1e-2, "end": 1e-4, "power": 1.0, "epochs": None},
+        "gamma": {"kind": "polynomial", "start": 1e-2, "end": 1e-4, "power": 1.0, "until": 1.0},
         "sigma": 1e-2,
         "threshold": 1e-6,
         "eps": 1e-10,

@@ -113,13 +113,15 @@ def train(load: Load, run: str) -> None:
 @click.pass_obj
 def evaluate(load: Load, runs: tuple[str, ...]) -> None:
     """Check the files of RUNS and write their records."""
+    from .evaluate import accuracy
     from .results import record
 
     workflow = load()
     for run in runs:
         _one(workflow.runs, run, "run")
         metrics = record(workflow, run)
-        click.echo(f"{run}: test top-1 {metrics['test_top1_percent']:.2f} %")
+        split, top1 = accuracy(metrics)
+        click.echo(f"{run}: {split} top-1 {top1:.2f} %")
 
 
 @main.command()

@@ -1,6 +1,6 @@
 """Evaluation: a finished run's files, checked, in; its record for git out.
 
-Training ends with the network's answers to the test images, each read once; here they are judged.
+Training ends with the network's answers to the images that it is judged on; here they are judged.
 So the judging of a run costs no start of torch, and works wherever the run's files are.
 """
 
@@ -9,12 +9,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
 from .store import DONE, damaged_file, read_json, write_json
 
 RECORD = ("metrics.json", "history.csv", "provenance.json")
 TIMES = "images_per_second"
+PREFIX = {"validation": "val", "test": "test"}
 
 
 def evaluate(run: Path, record: Path) -> dict[str, Any]:
@@ -60,33 +61,42 @@ def judge(run: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
 
 
 def score(predictions: Path) -> dict[str, float | int]:
-    """Top-1 and top-5 accuracy in percent, and mean cross-entropy in nats, on the test set."""
-    found = load_file(predictions)
-    hits = found["top"] == found["labels"][:, None]
+    """Top-1 and top-5 accuracy in percent, and mean cross-entropy in nats.
+
+    The names begin with test_, or with val_ where the answers are those to validation images.
+    """
+    with safe_open(predictions, "numpy") as found:
+        prefix = PREFIX[found.metadata()["split"]]
+        top, labels, loss = (found.get_tensor(name) for name in ("top", "labels", "loss"))
+    hits = top == labels[:, None]
     return {
-        "test_top1_percent": 100 * float(hits[:, 0].mean()),
-        "test_top5_percent": 100 * float(hits.any(axis=1).mean()),
-        "test_loss": float(found["loss"].astype("float64").mean()),
-        "test_images": len(hits),
+        f"{prefix}_top1_percent": 100 * float(hits[:, 0].mean()),
+        f"{prefix}_top5_percent": 100 * float(hits.any(axis=1).mean()),
+        f"{prefix}_loss": float(loss.astype("float64").mean()),
+        f"{prefix}_images": len(hits),
     }
 
 
-def last_epoch(history: list[dict[str, float | None]]) -> dict[str, float | int | None]:
+def last_epoch(history: list[dict[str, float | None]]) -> dict[str, float | int]:
     """What the last epoch says: the headline is never a best epoch."""
     last = history[-1]
-    percent = {
-        f"{split}_accuracy_percent": None
-        if last[f"{split}_accuracy"] is None
-        else 100 * last[f"{split}_accuracy"]
-        for split in ("train", "val")
-    }
     return {
         "train_loss": last["train_loss"],
-        **percent,
+        "train_accuracy_percent": 100 * last["train_accuracy"],
         "flip_rate": last["flip_rate"],
         "epochs": int(last["epoch"]),
         "images_seen": int(last["images_seen"]),
     }
+
+
+def accuracy(metrics: dict[str, Any]) -> tuple[str, float]:
+    """What a run was judged on, and its top-1 accuracy there in percent."""
+    [found] = [
+        (split, metrics[f"{prefix}_top1_percent"])
+        for split, prefix in PREFIX.items()
+        if f"{prefix}_top1_percent" in metrics
+    ]
+    return found
 
 
 def read_history(text: str) -> list[dict[str, float | None]]:

@@ -27,6 +27,9 @@ def train(
     The result depends on the settings, the data and the software only, not on where an earlier
     attempt was stopped: the order of images and all augmentation derive from seed and epoch.
 
+    The finished network answers the validation images where the settings hold them out of training,
+    else the test images, which so are read for final comparisons only.
+
     Args:
         settings: as `config.Settings.model_dump()` gives them.
         data: the prepared data set.
@@ -54,7 +57,8 @@ def train(
         on_epoch(history[-1])
     folder.mkdir(parents=True, exist_ok=True)
     write_history(history, folder / "history.csv")
-    save_file(trainer.predict("test"), folder / "predictions.safetensors")
+    answers, split = trainer.predict(trainer.judged_on), trainer.judged_on
+    save_file(answers, folder / "predictions.safetensors", {"split": split})
     save_weights(trainer.network, folder / "weights.safetensors")
     checkpoint.unlink(missing_ok=True)
     return trainer.network

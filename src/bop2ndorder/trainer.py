@@ -37,6 +37,8 @@ class Trainer:
     def __init__(self, settings: dict[str, Any], data: Data, device: str):
         self.settings, self.data, self.device = settings, data, device
         self.split = settings["train_on"]
+        # What the finished network is judged on: test images only where none else are held out.
+        self.judged_on = "test" if self.split == "all" else "validation"
         self.workers = settings["threads"] if data.source == "imagenet" else 0
         self.steps = data.count(self.split) // settings["batch_size"]
         if self.steps == 0:
@@ -208,12 +210,12 @@ def network_settings(settings: dict[str, Any]) -> dict[str, Any]:
 def make_schedule(
     value: float | dict[str, Any], steps: int, epochs: int, gamma: Schedule | None = None
 ) -> Schedule:
-    """The schedule that params.yaml declares, its lengths in epochs turned into steps.
+    """The schedule that params.yaml declares, its length turned into steps.
 
     Args:
         value: a number, or a mapping with kind, start and so on.
         steps: steps in an epoch.
-        epochs: epochs of the run, over which a polynomial goes unless it says otherwise.
+        epochs: epochs of the run.
         gamma: the schedule of gamma, which a noise floor follows.
     """
     if not isinstance(value, dict):
@@ -222,7 +224,7 @@ def make_schedule(
         return NoiseFloor(value["times"], gamma)
     if value["kind"] == "exponential":
         return ExponentialDecay(value["start"], value["rate"], round(value["every"] * steps))
-    length = round((value["epochs"] or epochs) * steps)
+    length = round(value["until"] * epochs * steps)
     return PolynomialDecay(value["start"], value["end"], length, value["power"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from .evaluate import judge, read_history, same_history
+from .evaluate import accuracy, judge, read_history, same_history
 from .workflow import Workflow
 
 
@@ -18,8 +18,8 @@ class Outcome:
 
     Attributes:
         run: its id.
-        reproduced: weights, answers to the test images and history are equal bit for bit.
-        difference: test accuracy here minus the record's in percentage points; None where there
+        reproduced: weights, answers and history are equal bit for bit.
+        difference: accuracy here minus the record's in percentage points; None where there
             is nothing to compare.
         reason: why there is nothing to compare.
     """
@@ -47,7 +47,7 @@ def _outcomes(workflow: Workflow) -> Iterator[Outcome]:
             yield Outcome(run, False, reason=str(error))
             continue
         record, record_history = committed
-        difference = metrics["test_top1_percent"] - record["test_top1_percent"]
+        difference = accuracy(metrics)[1] - accuracy(record)[1]
         same = metrics == record and same_history(history, record_history)
         yield Outcome(run, same, difference)
 
@@ -60,7 +60,7 @@ def describe(outcomes: list[Outcome]) -> str:
             lines.append(f"{outcome.run}: {outcome.reason}")
         elif not outcome.reproduced:
             lines.append(
-                f"{outcome.run}: differs, test top-1 {outcome.difference:+.2f} percentage points"
+                f"{outcome.run}: differs, top-1 {outcome.difference:+.2f} percentage points"
             )
     count = sum(outcome.reproduced for outcome in outcomes)
     lines.append(f"{count} of {len(outcomes)} records reproduced bit for bit (times apart)")
@@ -68,7 +68,7 @@ def describe(outcomes: list[Outcome]) -> str:
     if apart:
         lines.append(
             f"{len(apart)} differ: mean {sum(apart) / len(apart):.2f}, at most {max(apart):.2f} "
-            "percentage points of test top-1"
+            "percentage points of top-1"
         )
     return "\n".join(lines)
 

@@ -36,7 +36,7 @@ def choose(records: Records, entries: Iterable[Entry]) -> dict[str, dict[str, An
 
     Returns:
         arm -> settings (optimizer, lr, batch_size; without what is the default),
-        val_accuracy_percent (mean over seeds), runs (ids behind it), runner_up (the same of the
+        val_top1_percent (mean over seeds), runs (ids behind it), runner_up (the same of the
         second best), grid_settings (how many) and grid_runs (ids).
 
     Raises:
@@ -54,7 +54,7 @@ def choose(records: Records, entries: Iterable[Entry]) -> dict[str, dict[str, An
         first, *others = (
             {
                 "settings": settings_of(runs[row.runs.split()[0]]),
-                "val_accuracy_percent": round(row.mean, 4),
+                "val_top1_percent": round(row.mean, 4),
                 "runs": row.runs.split(),
             }
             for row in rows.head(2).itertuples()
@@ -88,9 +88,9 @@ def advice(
 
 
 def _advise(arm: str, found: dict, used: dict[str, list], scale: str) -> tuple[bool, str]:
-    accuracy = f"validation accuracy {found['val_accuracy_percent']:.2f} %"
+    accuracy = f"validation accuracy {found['val_top1_percent']:.2f} %"
     if "runner_up" in found:
-        accuracy += f", next {found['runner_up']['val_accuracy_percent']:.2f} %"
+        accuracy += f", next {found['runner_up']['val_top1_percent']:.2f} %"
     there = used.get(arm, [])
     if there and all(settings == found["settings"] for settings in there):
         return True, f"{arm} of {COMPARISON} uses the best of its grid ({accuracy})."

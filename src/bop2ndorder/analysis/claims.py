@@ -22,7 +22,7 @@ COLUMNS = (
 )  # fmt: skip
 SPLITS = {
     "test_top1_percent": "test",
-    "val_accuracy_percent": "validation",
+    "val_top1_percent": "validation",
     "val_accuracy": "validation",
     "train_accuracy": "training",
 }

@@ -15,7 +15,7 @@ from .statistics import over_seeds
 from .style import look, panels
 
 KEYS = ["network", "label", "optimizer", "arm", "setting"]
-FROM = {"test_top1_percent": "test", "val_accuracy_percent": "validation"}
+FROM = {"test_top1_percent": "test", "val_top1_percent": "validation"}
 
 
 def exhibits(records: Records) -> Exhibits:

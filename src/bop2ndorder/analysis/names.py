@@ -43,14 +43,15 @@ def kind(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """A hyperparameter for a reader: 1e-7, or 1e-2 to 1e-5."""
+    """A hyperparameter for a reader: 1e-7, or 1e-2 → 1e-5."""
     if not isinstance(value, dict):
         return "" if value is None or value != value else number(value)
     if value["kind"] == "noise_floor":
         return f"{number(value['times'])} × noise"
     if value["kind"] == "exponential":
         return f"{number(value['start'])} × {number(value['rate'])} / {value['every']:g} ep."
-    return f"{number(value['start'])} → {number(value['end'])}"
+    until = f" in {100 * value['until']:g} %" if value["until"] < 1 else ""
+    return f"{number(value['start'])} → {number(value['end'])}{until}"
 
 
 def number(value: float) -> str:

@@ -33,13 +33,13 @@ class Exponential(Strict, Generic[Number]):
 
 
 class Polynomial(Strict, Generic[Number]):
-    """From start to end over `epochs` (default: all epochs of the run), then constant."""
+    """From start to end over the first part of training, `until` (default: all), then constant."""
 
     kind: Literal["polynomial"]
     start: Number
     end: Number
     power: Positive = 1.0
-    epochs: Epochs | None = None
+    until: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class NoiseFloor(Strict):
@@ -222,7 +222,9 @@ def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
 def _instant_schedules(
     settings: dict[str, Any], steps: int
 ) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The schedules whose length in epochs, of so many steps, comes to no step at all."""
+    """The schedules whose length comes to no step at all; an epoch has so many."""
+    epochs = settings.get("epochs")
+    epochs = epochs if isinstance(epochs, int) else 1
     optimizer = settings.get("optimizer")
     found = (
         {("optimizer", key): v for key, v in optimizer.items()}
@@ -230,9 +232,9 @@ def _instant_schedules(
         else {}
     )
     for place, value in {**found, ("lr",): settings.get("lr")}.items():
-        for key in ("every", "epochs") if isinstance(value, dict) else ():
+        for key, of in (("every", 1), ("until", epochs)) if isinstance(value, dict) else ():
             length = value.get(key)
-            if isinstance(length, int | float) and 0 < length * steps <= 0.5:
+            if isinstance(length, int | float) and 0 < length * of * steps <= 0.5:
                 text = f"found {length}; comes to no step, since an epoch has {steps} of them"
                 yield (*place, key), text
 
