@@ -339,5 +339,6 @@ def test_an_experiment_of_ones_own_is_compared_too(study, results, tmp_path):
     records = load_records(entries, results, "quick")
     assert records.accuracy == "val_top1_percent"
     shown = exhibits_of(records)
-    assert set(shown) == {"accuracy", "table", "convergence", "images", "flip_rates", "runs"}
+    learning = {"convergence", "images", "flip_rates"}
+    assert set(shown) == {"accuracy", "table", *learning, "costs", "runs"}
     assert "validation accuracy (%)" in shown["table"].shown.columns

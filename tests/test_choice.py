@@ -13,16 +13,23 @@ from synthetic import write_records
 from bop2ndorder.cli import main
 from bop2ndorder.config import load_study
 
-DECAY = {"kind": "polynomial", "start": 1.0e-3, "end": 1.0e-5}
+GRIDS = {"tuning_cifar10": "cifar10", "tuning_imagenet": "imagenet"}
+ARMS = {
+    "cifar10": {"bop", "biased", "constant", "adam", "latent"},
+    "imagenet": {"xnornet_bop", "xnornet_biased", "birealnet_bop", "birealnet_biased"},
+}
+CHOSEN = ("network", "optimizer", "lr", "batch_size")
 
 
 @pytest.fixture(scope="module")
 def study():
     """The study without the tuned arms, whether or not they have been written by now."""
     document = read(ROOT)
-    arms = document["scales"]["small"]["experiments"]["cifar10"]["arms"]
-    for name in [name for name in arms if name.startswith("tuned")]:
-        del arms[name]
+    experiments = document["scales"]["small"]["experiments"]
+    for comparison in GRIDS.values():
+        arms = experiments[comparison]["arms"]
+        for name in [name for name in arms if name.startswith("tuned")]:
+            del arms[name]
     return document
 
 
@@ -31,7 +38,8 @@ def here(study, tmp_path, monkeypatch):
     """A folder with that study and made-up records of its grids."""
     monkeypatch.chdir(tmp_path)
     write(study, tmp_path)
-    write_records(load_study().entries("small", "tuning"), Path("results/small"))
+    for grids in GRIDS:
+        write_records(load_study().entries("small", grids), Path("results/small"))
     return tmp_path
 
 
@@ -41,13 +49,13 @@ def choose(fails=False):
     return result.output
 
 
-def recompute(results: Path, scale: str) -> dict:
+def recompute(results: Path, scale: str, grids: str) -> dict:
     """arm -> (settings, accuracy, runs), straight from the records; the first of equals."""
     accuracy, settings, runs = defaultdict(list), {}, defaultdict(list)
-    for entry in load_study().entries(scale, "tuning"):
+    for entry in load_study().entries(scale, grids):
         metrics = json.loads((results / "runs" / entry.run.id / "metrics.json").read_text())
         one = entry.run.settings.model_dump(exclude_defaults=True)
-        one = {key: one[key] for key in ("optimizer", "lr", "batch_size")}
+        one = {key: one[key] for key in CHOSEN}
         place = entry.arm, json.dumps(one, sort_keys=True)
         accuracy[place].append(metrics["val_top1_percent"])
         settings[place] = one
@@ -60,11 +68,13 @@ def recompute(results: Path, scale: str) -> dict:
     return best
 
 
-def test_the_choice_is_the_best_of_the_records(here):
+@pytest.mark.parametrize("grids", GRIDS)
+def test_the_choice_is_the_best_of_the_records(here, grids):
     choose(fails=True)
-    choice = json.loads(Path("results/small/choice.json").read_text())
-    best = recompute(Path("results/small"), "small")
-    assert choice.keys() == best.keys() == {"bop", "biased", "constant", "adam", "latent"}
+    whole = json.loads(Path("results/small/choice.json").read_text())
+    choice, best = whole[GRIDS[grids]], recompute(Path("results/small"), "small", grids)
+    assert whole.keys() == ARMS.keys()
+    assert choice.keys() == best.keys() == ARMS[GRIDS[grids]]
     for arm, (settings, accuracy, runs) in best.items():
         found = choice[arm]
         assert found["settings"] == settings and found["runs"] == runs
@@ -73,60 +83,63 @@ def test_the_choice_is_the_best_of_the_records(here):
     sizes = {arm: found["grid_settings"] for arm, found in choice.items()}
     assert len(set(sizes.values())) == 1, "grids of equal size"
     grid = {run for found in choice.values() for run in found["grid_runs"]}
-    assert grid == {entry.run.id for entry in load_study().entries("small", "tuning")}
+    assert grid == {entry.run.id for entry in load_study().entries("small", grids)}
 
 
 def test_what_it_says_to_write_satisfies_it(here, study):
     """The lines go into params.yaml as they are, and the exit code turns to 0."""
-    said = choose(fails=True)
-    assert said.count("is not there yet") == 5
-    assert said.count("scales.small.experiments.cifar10.arms in params.yaml") == 5
-    lines = "\n".join(line.strip() for line in said.splitlines() if line.startswith("  tuned_"))
-    arms = YAML(typ="safe", pure=True).load(lines)
+    said = choose(fails=True).splitlines()
+    places = [place for place, line in enumerate(said) if "is not there yet" in line]
     document = read(here)
-    document["scales"]["small"]["experiments"]["cifar10"]["arms"] |= arms
+    experiments = document["scales"]["small"]["experiments"]
+    for place in places:
+        comparison = said[place].split(" of ")[1].split()[0]
+        assert f"scales.small.experiments.{comparison}.arms in params.yaml" in said[place]
+        experiments[comparison]["arms"] |= YAML(typ="safe", pure=True).load(said[place + 1].strip())
+    assert len(places) == sum(map(len, ARMS.values()))
     write(document, here)
-    said = choose()
-    assert said.count("uses the best of its grid (validation accuracy ") == 5
+    assert choose().count("uses the best of its grid (validation accuracy ") == len(places)
 
-    optimizer = arms["tuned_bop"]["set"]["optimizer"]
-    other = {**optimizer["gamma"], "start": 7.0e-4}
-    document["scales"]["small"]["experiments"]["cifar10"]["arms"]["tuned_bop"]["set"] |= {
-        "optimizer": {**optimizer, "gamma": other}
-    }
+    tuned = experiments["cifar10"]["arms"]["tuned_bop"]["set"]["optimizer"]
+    tuned["gamma"] = {**tuned["gamma"], "start": 7.0e-4}
     write(document, here)
     said = choose(fails=True)
     assert "tuned_bop of cifar10 uses other settings than the best of its grid" in said
-    assert said.count("uses the best of its grid") == 4
+    assert said.count("uses the best of its grid") == len(places) - 1
 
 
 def test_a_missing_record_is_a_sentence(here):
-    run = load_study().entries("small", "tuning")[3].run.id
+    run = load_study().entries("small", "tuning_cifar10")[3].run.id
     (here / "results" / "small" / "runs" / run / "metrics.json").unlink()
     said = choose(fails=True)
-    assert f"1 of 40 runs of the experiment tuning have no record yet, the first is {run}" in said
+    assert (
+        f"1 of 50 runs of the experiment tuning_cifar10 have no record yet, the first is {run}"
+        in said
+    )
     assert not Path("results/small/choice.json").exists()
 
 
 def test_a_scale_without_tuning_is_a_sentence(here):
     result = CliRunner().invoke(main, ["choose"])
-    assert result.exit_code == 1 and "no experiment 'tuning'" in result.output
+    assert result.exit_code == 1
+    assert "Error: choose: the scale quick has no experiment tuning_NAME" in result.output
 
 
 COMMITTED = [path.parent for path in sorted((ROOT / "results").glob("*/choice.json"))]
 
 
+@pytest.mark.parametrize("grids", GRIDS)
 @pytest.mark.parametrize("results", COMMITTED, ids=lambda path: path.name)
-def test_the_committed_choice_is_the_best_of_the_committed_records(results, monkeypatch):
+def test_the_committed_choice_is_the_best_of_the_committed_records(results, grids, monkeypatch):
     monkeypatch.chdir(ROOT)
-    choice = json.loads((results / "choice.json").read_text())
-    best = recompute(results, results.name)
+    choice = json.loads((results / "choice.json").read_text())[GRIDS[grids]]
+    best = recompute(results, results.name, grids)
     assert {arm: found["runs"] for arm, found in choice.items()} == {
         arm: runs for arm, (_, _, runs) in best.items()
     }
     used = defaultdict(list)
-    for entry in load_study().entries(results.name, "cifar10"):
+    for entry in load_study().entries(results.name, GRIDS[grids]):
         one = entry.run.settings.model_dump(exclude_defaults=True)
-        used[entry.arm].append({key: one[key] for key in ("optimizer", "lr", "batch_size")})
+        used[entry.arm].append({key: one[key] for key in CHOSEN})
     for arm, (settings, _, _) in best.items():
         assert all(found == settings for found in used[f"tuned_{arm}"]) and used[f"tuned_{arm}"]

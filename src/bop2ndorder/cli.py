@@ -184,9 +184,8 @@ def salvage(load: Load) -> None:
 @main.command()
 @click.pass_obj
 def choose(load: Load) -> None:
-    """Choose the best settings of the experiment tuning, and hold the final comparison to them."""
+    """Choose the best settings of the grids, and hold the final comparisons to them."""
     workflow = load()
-    _one(workflow.experiments, "tuning", "experiment")
     from .analysis import write_choice
 
     entries = workflow.study.entries(workflow.scale)

@@ -4,21 +4,12 @@ from collections import Counter
 from statistics import median
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from .config import Run
 from .evaluate import TIMES, read_history
-from .networks import build
+from .operations import CPU_RATE, GPU_RATE, operations_per_image, training_speed
 from .store import DONE
-from .trainer import network_settings
 from .workflow import Workflow
-
-# Where no record tells the speed, estimates assume sustained float32 operations per second: of a
-# data-centre GPU about half of an A100's peak of 19.5e12, and of one CPU core.
-GPU_RATE = 1.0e13
-CPU_RATE = 3.0e10
-# A step costs about three forward passes: one forward, two products in the backward pass.
-PASSES = 3
 
 
 def describe(workflow: Workflow, every: bool = False) -> str:
@@ -78,20 +69,8 @@ def recorded_speeds(workflow: Workflow) -> dict[tuple, float]:
 
 def guessed_speed(run: Run, rate: float) -> float:
     """Training images per second on hardware that sustains `rate` operations per second."""
-    return rate / (PASSES * operations_per_image(run))
-
-
-def operations_per_image(run: Run) -> int:
-    """Floating point operations of the forward pass, two for each multiply-accumulate."""
-    settings, size = run.settings, run.settings.data.image_size
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network = build(
-            num_classes=settings.data.classes(),
-            image_size=size,
-            **network_settings(settings.model_dump()),
-        )
-        network.eval()(torch.empty(1, 3, size, size))
-    return counter.get_total_flops()
+    network, data = run.settings.network.model_dump(), run.settings.data
+    return training_speed(operations_per_image(network, data.classes(), data.image_size), rate)
 
 
 def _rate(workflow: Workflow) -> float:

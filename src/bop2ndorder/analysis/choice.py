@@ -1,4 +1,8 @@
-"""The best setting of each arm of the experiment `tuning`, and whether the comparison uses it."""
+"""The best setting of each arm that was tuned, and whether the final comparison uses it.
+
+The experiment tuning_NAME has the grids of the experiment NAME, whose arm tuned_ARM uses the best
+of the grid ARM.
+"""
 
 import io
 import json
@@ -13,10 +17,10 @@ from ..config import Entry, Run
 from .records import Records, load_records
 from .statistics import joined, over_seeds
 
-TUNING, COMPARISON = "tuning", "cifar10"
+TUNING = "tuning_"
 FILE = "choice.json"
-# What a grid may vary and a choice settles.
-CHOSEN = {"optimizer", "lr", "batch_size"}
+# What a grid may vary and a choice settles; the network goes with the arm.
+CHOSEN = {"network", "optimizer", "lr", "batch_size"}
 
 
 def ranked(records: Records) -> pd.DataFrame:
@@ -35,7 +39,7 @@ def choose(records: Records, entries: Iterable[Entry]) -> dict[str, dict[str, An
         entries: its entries, for the settings.
 
     Returns:
-        arm -> settings (optimizer, lr, batch_size; without what is the default),
+        arm -> settings (those of `CHOSEN`, without what is the default),
         val_top1_percent (mean over seeds), runs (ids behind it), runner_up (the same of the
         second best), grid_settings (how many) and grid_runs (ids).
 
@@ -71,35 +75,41 @@ def settings_of(run: Run) -> dict[str, Any]:
 
 
 def advice(
-    choice: dict[str, dict[str, Any]], entries: Iterable[Entry], scale: str
+    comparison: str, choice: dict[str, dict[str, Any]], entries: Iterable[Entry], scale: str
 ) -> list[tuple[bool, str]]:
     """For each arm whether the final comparison has its choice, and a sentence that says so.
 
     Args:
+        comparison: its name.
         choice: see `choose`.
-        entries: those of the study; the arm tuned_ARM of cifar10 is held against the choice.
+        entries: those of the study; the arm tuned_ARM of the comparison is held against the choice.
         scale: its name, for the place in params.yaml.
     """
     used: dict[str, list] = {}
     for entry in entries:
-        if entry.experiment == COMPARISON:
+        if entry.experiment == comparison:
             used.setdefault(entry.arm, []).append(settings_of(entry.run))
-    return [_advise(f"tuned_{arm}", found, used, scale) for arm, found in choice.items()]
+    found = []
+    for arm, best in choice.items():
+        agrees, sentence = _advise(best, used.get(f"tuned_{arm}", []))
+        sentence = f"tuned_{arm} of {comparison} {sentence}"
+        if not agrees:
+            sentence += (
+                f": write at scales.{scale}.experiments.{comparison}.arms in params.yaml\n"
+                f"  tuned_{arm}: {{set: {_yaml(best['settings'])}}}"
+            )
+        found.append((agrees, sentence))
+    return found
 
 
-def _advise(arm: str, found: dict, used: dict[str, list], scale: str) -> tuple[bool, str]:
-    accuracy = f"validation accuracy {found['val_top1_percent']:.2f} %"
-    if "runner_up" in found:
-        accuracy += f", next {found['runner_up']['val_top1_percent']:.2f} %"
-    there = used.get(arm, [])
-    if there and all(settings == found["settings"] for settings in there):
-        return True, f"{arm} of {COMPARISON} uses the best of its grid ({accuracy})."
-    what = "uses other settings than" if there else "is not there yet; it should use"
-    return False, (
-        f"{arm} of {COMPARISON} {what} the best of its grid ({accuracy}): write at "
-        f"scales.{scale}.experiments.{COMPARISON}.arms in params.yaml\n"
-        f"  {arm}: {{set: {_yaml(found['settings'])}}}"
-    )
+def _advise(best: dict, used: list[dict]) -> tuple[bool, str]:
+    accuracy = f"validation accuracy {best['val_top1_percent']:.2f} %"
+    if "runner_up" in best:
+        accuracy += f", next {best['runner_up']['val_top1_percent']:.2f} %"
+    if used and all(settings == best["settings"] for settings in used):
+        return True, f"uses the best of its grid ({accuracy})."
+    what = "uses other settings than" if used else "is not there yet; it should use"
+    return False, f"{what} the best of its grid ({accuracy})"
 
 
 def _yaml(value: dict) -> str:
@@ -110,7 +120,7 @@ def _yaml(value: dict) -> str:
 
 
 def write_choice(entries: Iterable[Entry], results: Path, scale: str) -> list[tuple[bool, str]]:
-    """Choose, write results/choice.json, and say what the final comparison makes of it.
+    """Choose, write results/choice.json, and say what the final comparisons make of it.
 
     Args:
         entries: all entries of the scale.
@@ -119,10 +129,21 @@ def write_choice(entries: Iterable[Entry], results: Path, scale: str) -> list[tu
 
     Returns:
         see `advice`.
+
+    Raises:
+        ValueError: there is nothing to choose from at this scale, or a run has no record yet.
     """
     entries = list(entries)
-    tuned = [entry for entry in entries if entry.experiment == TUNING]
-    choice = choose(load_records(tuned, results, scale, TUNING), tuned)
+    grids: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.experiment.startswith(TUNING):
+            grids.setdefault(entry.experiment, []).append(entry)
+    if not grids:
+        raise ValueError(f"the scale {scale} has no experiment {TUNING}NAME to choose from")
+    choice = {
+        name.removeprefix(TUNING): choose(load_records(grid, results, scale, name), grid)
+        for name, grid in grids.items()
+    }
     text = json.dumps(choice, indent=1) + "\n"
     (Path(results) / FILE).write_text(text, encoding="utf-8")
-    return advice(choice, entries, scale)
+    return [line for name, best in choice.items() for line in advice(name, best, entries, scale)]

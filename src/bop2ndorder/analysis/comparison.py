@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from .costs import cost_table
 from .curves import line_styles
 from .exhibits import Exhibits, Picture, Table, by_name, interval, spread
 from .learning import convergence, flip_rates
@@ -25,6 +26,7 @@ def exhibits(records: Records) -> Exhibits:
         convergence(records),
         images_table(records),
         flip_rates(records),
+        cost_table(records),
     )
 
 

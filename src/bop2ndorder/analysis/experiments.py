@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..config import Entry
 from ..record import read_record
-from . import comparison, hyperparameters, noise_floor, normalization, schedules, tuning
+from . import comparison, hyperparameters, noise_floor, normalization, plateau, schedules, tuning
 from .exhibits import Exhibits, Table
 from .names import text
 from .records import ACCURACY, HYPERPARAMETERS, Records, load_records
@@ -27,6 +27,10 @@ class Experiment:
     module: ModuleType
 
 
+TUNING = (
+    "Which settings are best for each optimizer, out of as many each? The tuned arms of the {} "
+    "comparison use them. (Beyond the paper.)"
+)
 # In the order of the report: what is final first, what led to it after.
 EXPERIMENTS = {
     "cifar10": Experiment(
@@ -63,12 +67,14 @@ EXPERIMENTS = {
         "at that height of use? (Beyond the paper.)",
         noise_floor,
     ),
-    "tuning": Experiment(
-        "Tuning",
-        "Which settings are best for each optimizer, out of as many each? The tuned arms of the "
-        "CIFAR-10 comparison use them. (Beyond the paper.)",
-        tuning,
+    "plateau": Experiment(
+        "Plateau",
+        "Had training come to its end? The tuned arms of the CIFAR-10 comparison once more, with "
+        "validation images held out. (Beyond the paper.)",
+        plateau,
     ),
+    "tuning_cifar10": Experiment("Tuning on CIFAR-10", TUNING.format("CIFAR-10"), tuning),
+    "tuning_imagenet": Experiment("Tuning on ImageNet", TUNING.format("ImageNet"), tuning),
 }
 
 

@@ -21,6 +21,7 @@ METRICS = (
     "val_top1_percent",
     "train_accuracy_percent",
     "flip_rate",
+    "images_seen",
 )
 ACCURACY = {
     "test_top1_percent": "test accuracy (%)",
@@ -30,6 +31,10 @@ ORIGINS = {
     "embedded": "embedded in scikit-learn",
     "download": "downloaded",
     "folder": "from a local image folder",
+}
+# Image folders that are not what torchvision downloads, by the hash of what is prepared from them.
+COPIES = {
+    "96eafb89f0e927706329ad27e05af8c8d527389f1f5906790583d33f87447657": "JPEG copies",
 }
 HISTORY = ("epoch", "images_seen", "train_accuracy", "val_accuracy", "flip_rate")
 
@@ -81,7 +86,7 @@ class Records:
 
     def basis(self) -> str:
         """What every caption ends with: scale, data, seeds that are there."""
-        data = {_describe_data(p["data"]) for p in self.provenance}
+        data = {describe_data(p["data"]) for p in self.provenance}
         present = self.runs["seed"].where(~self.runs["missing"])
         seeds = present.groupby(self.runs["setting"]).nunique()
         low, high = int(seeds.min()), int(seeds.max())
@@ -153,6 +158,13 @@ def _settings_row(entry: Entry) -> dict:
     }
 
 
-def _describe_data(data: dict) -> str:
+def describe_data(data: dict) -> str:
+    """The data of a record, with hash and origin."""
+    return f"{data['name']} (sha256 {data['sha256'][:12]}, {origin_of(data)})"
+
+
+def origin_of(data: dict) -> str:
+    """Where a record's images came from, in words."""
     origin = ORIGINS.get(data["origin"], data["origin"])
-    return f"{data['name']} (sha256 {data['sha256'][:12]}, {origin})"
+    copies = COPIES.get(data["sha256"])
+    return f"{copies} {origin}" if copies else origin

@@ -12,6 +12,7 @@ from ..record import read_record
 from .claims import RULE, comparison_table, read_claims, statements, verdict_table
 from .experiments import EXPERIMENTS
 from .page import render
+from .records import describe_data, origin_of
 
 NOTEBOOK = "notebook.html"
 
@@ -42,6 +43,7 @@ def write_report(
         sections=[_section(results, name) for name in order],
         claims=_claims(results),
         missing=_table(missing),
+        data=sorted({describe_data(record["data"]) for record in records}),
         provenance=provenance(records, len(runs)),
     )
     (results / "report.html").write_text(page, encoding="utf-8")
@@ -60,7 +62,7 @@ def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]
         for record in records
     ]
     data = [
-        f"{record['data']['name']}: {record['data']['origin']}, sha256 {record['data']['sha256']}"
+        f"{record['data']['name']}: {origin_of(record['data'])}, sha256 {record['data']['sha256']}"
         for record in records
     ]
     return [

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from .choice import ranked
 from .exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
-from .names import OPTIMIZERS, optimizer_of, text
+from .names import NETWORKS, OPTIMIZERS, optimizer_of, text
 from .records import Records
 from .statistics import joined
 from .style import look, panels
@@ -56,16 +56,20 @@ def settings(records: Records) -> pd.DataFrame:
     """The settings of every grid, the best of each first.
 
     Returns:
-        arm, optimizer, VARIED (as text), and those of `over_seeds`.
+        arm, network, optimizer, VARIED (as text), and those of `over_seeds`.
     """
     table = ranked(records)
     found = [json.loads(setting) for setting in table["setting"]]
     values = [{**one, **one["optimizer"]} for one in found]
     columns = {name: [text(one.get(name)) for one in values] for name in VARIED}
-    optimizer = [optimizer_of(one["optimizer"]) for one in found]
+    what = {
+        "arm": table["arm"].to_numpy(),
+        "network": [one["network"]["name"] for one in found],
+        "optimizer": [optimizer_of(one["optimizer"]) for one in found],
+    }
     return pd.concat(
         [
-            pd.DataFrame({"arm": table["arm"].to_numpy(), "optimizer": optimizer, **columns}),
+            pd.DataFrame({**what, **columns}),
             table.drop(columns=["arm", "setting"]).reset_index(drop=True),
         ],
         axis=1,
@@ -104,8 +108,10 @@ def accuracy_table(records: Records) -> Table:
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
     columns = {NAMES[name]: table[name] for name in VARIED if (table[name] != "").any()}
+    several = table["network"].nunique() > 1
     return pd.DataFrame(
         {
+            **({"network": table["network"].map(NETWORKS)} if several else {}),
             "optimizer": table["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
             **columns,
             "validation accuracy (%)": [accuracy_cell(row) for row in table.itertuples()],
@@ -129,7 +135,11 @@ def heat_maps(records: Records) -> Picture | None:
         for arm, axes in zip(arms, places, strict=False):
             of_arm = records.runs[records.runs["arm"] == arm]
             orders = {name: list(dict.fromkeys(of_arm[name].map(text))) for name in VARIED}
-            _draw_grid(axes, table[table["arm"] == arm], orders, limits)
+            of_grid = table[table["arm"] == arm]
+            _draw_grid(axes, of_grid, orders, limits)
+            network, optimizer = of_grid[["network", "optimizer"]].iloc[0]
+            above = f"{NETWORKS[network]}\n" if table["network"].nunique() > 1 else ""
+            axes.set_title(above + OPTIMIZERS[optimizer][0])
         bar = figure.colorbar(places[0].collections[0], ax=figure.axes, shrink=0.9, pad=0.02)
         bar.set_label("validation accuracy (%)")
         bar.outline.set_visible(False)
@@ -158,7 +168,6 @@ def _draw_grid(axes: Axes, table: pd.DataFrame, orders: dict[str, list], limits:
     frame = {"fill": False, "edgecolor": "#D55E00", "linewidth": 2.5, "clip_on": False}
     axes.add_patch(Rectangle(corner, 1, 1, **frame))
     axes.set(
-        title=OPTIMIZERS[best["optimizer"]][0],
         ylabel=NAMES[down],
         xlabel=", ".join(NAMES[name] for name in across),
     )
