@@ -1,5 +1,6 @@
 """The command line: every run of the study for two steps, every command, every mistake."""
 
+import csv
 import json
 import math
 import shutil
@@ -149,6 +150,17 @@ def test_verify_notices_one_altered_number_of_a_history(here):
     path.write_text(f"{header}\n{','.join(cells)}\n")
     commit("another history")
     assert f"{run}: differs, top-1 +0.00" in call("verify", fails=True)
+
+
+def test_training_time_is_that_of_all_epochs(here):
+    """By the record, whose history holds those before a run was resumed too."""
+    folder = workflow().record(next(iter(workflow().runs)))
+    facts = json.loads((folder / "provenance.json").read_text())
+    with (folder / "history.csv").open() as file:
+        rows = [*csv.DictReader(file)]
+    seconds = [20 / float(row["images_per_second"]) for row in rows]
+    assert rows[0]["images_seen"] == "20"
+    assert facts["train_seconds"] == pytest.approx(sum(seconds), abs=1e-3)
 
 
 def test_what_the_study_no_longer_names_is_put_aside_and_taken_back(here):

@@ -47,7 +47,7 @@ def finished_run(data: Data, folder: Path, **changes) -> Path:
     """Train a run and write all its files, as the command line does; its folder."""
     chosen = settings(**changes)
     network = train(chosen, data, folder, folder.with_suffix(".pt"))
-    facts = provenance(folder.name, chosen, data, network, seconds=1.0)
+    facts = provenance(folder.name, chosen, data, network, folder / "history.csv")
     write_json(folder / "provenance.json", facts)
     write_done(folder, RUN_FILES)
     return folder

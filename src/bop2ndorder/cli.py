@@ -5,7 +5,6 @@ Imports stand inside the commands, so that each starts as fast as what it does a
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,15 +95,14 @@ def train(load: Load, run: str) -> None:
     from .train import train
     from .workflow import RUN_FILES
 
-    started = time.perf_counter()
     settings = planned.settings.model_dump()
     folder = workflow.run(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with noted(workflow.note(run), folder), Progress(run, settings["epochs"]) as progress:
         data = open_data(workflow.data(planned.data))
         network = train(settings, data, folder, workflow.checkpoint(run), device, progress)
-        seconds = time.perf_counter() - started
-        write_json(folder / "provenance.json", provenance(run, settings, data, network, seconds))
+        facts = provenance(run, settings, data, network, folder / "history.csv")
+        write_json(folder / "provenance.json", facts)
         write_done(folder, RUN_FILES)
 
 

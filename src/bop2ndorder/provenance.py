@@ -12,12 +12,13 @@ from torch import nn
 
 from .binary import binary_layers
 from .data.dataset import Data
+from .evaluate import TIMES, read_history
 
 LIBRARIES = ("torch", "numpy", "safetensors")
 
 
 def provenance(
-    run_id: str, settings: dict[str, Any], data: Data, network: nn.Module, seconds: float
+    run_id: str, settings: dict[str, Any], data: Data, network: nn.Module, history: Path
 ) -> dict[str, Any]:
     """All that a record says of its origin; the place on the disk and the user are left out.
 
@@ -25,7 +26,7 @@ def provenance(
         run_id, settings: the run.
         data: the prepared data set it was trained on.
         network: the trained network.
-        seconds: wall time of the training.
+        history: the run's history.csv, for the time that all its epochs took.
     """
     binary = sum(layer.weight.numel() for layer in binary_layers(network).values())
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -45,8 +46,15 @@ def provenance(
             **{name: importlib.metadata.version(name) for name in LIBRARIES},
         },
         "hardware": hardware(),
-        "train_seconds": round(seconds, 3),
+        "train_seconds": round(training_seconds(history), 3),
     }
+
+
+def training_seconds(history: Path) -> float:
+    """Wall time of all epochs, those before a run was resumed too, evaluation apart."""
+    rows = read_history(history.read_text(encoding="utf-8"))
+    images = rows[0]["images_seen"]  # of each epoch
+    return sum(images / row[TIMES] for row in rows)
 
 
 def commit(folder: Path = Path()) -> dict[str, Any]:
