@@ -143,7 +143,7 @@ class Trace:
         macs = multiply_accumulates({**network, **wide}, settings["data"]["image_size"])
         hours = self.metrics(row["run"])["images_seen"] * 6 * macs / 5e10 / 3600
         longer = {f"core_hours_{factor}": factor * hours for factor in (1, 10, 50)}
-        return {"operations": 2 * macs, "width": width, **longer}
+        return {"multiply_accumulates": macs, "width": width, **longer}
 
     def images(self, run: str, metric: str, level: float) -> tuple[float, float]:
         before = None

@@ -23,7 +23,9 @@ def cost_table(records: Records) -> Table | None:
     columns = {
         "network": table["network"].map(NETWORKS),
         "width": table["width"].map(number),
-        "multiply-accumulates an image (M)": (table["operations"] / 2e6).map("{:.1f}".format),
+        "multiply-accumulates an image": (table["multiply_accumulates"] / 1e6).map(
+            "{:.1f}M".format
+        ),
     }
     for times in LONGER:
         hours = table[f"core_hours_{times}"].map(_hours)
@@ -44,8 +46,9 @@ def costs(records: Records) -> pd.DataFrame:
     """One row a network and width.
 
     Returns:
-        network, run (the longest that has a record), width (multiples of its width), operations (of
-        the forward pass of an image) and core_hours_TIMES (of a run with TIMES as many epochs).
+        network, run (the longest that has a record), width (multiples of its width),
+        multiply_accumulates (of the forward pass of an image) and core_hours_TIMES (of a run with
+        TIMES as many epochs).
     """
     recorded, rows = records.runs[~records.runs["missing"].astype(bool)], []
     for name, runs in recorded.groupby("network", sort=False):
@@ -65,8 +68,9 @@ def costs(records: Records) -> pd.DataFrame:
             operations = operations_per_image(wide, data.classes(), data.image_size)
             hours = longest["images_seen"] / training_speed(operations, CPU_RATE) / 3600
             row = {"network": name, "run": longest["run"], "width": wide["width"]}
-            longer = {f"core_hours_{factor}": factor * hours for factor in LONGER}
-            rows.append({**row, "operations": operations, **longer})
+            row["multiply_accumulates"] = operations // 2
+            row |= {f"core_hours_{factor}": factor * hours for factor in LONGER}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
