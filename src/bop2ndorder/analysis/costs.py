@@ -20,12 +20,11 @@ def cost_table(records: Records) -> Table | None:
     # Torch takes longer to import than all tables together.
     from ..operations import CPU_RATE, GPU_RATE, PASSES
 
+    millions = table["multiply_accumulates"] / 1e6
     columns = {
         "network": table["network"].map(NETWORKS),
-        "width": table["width"].map(number),
-        "multiply-accumulates an image": (table["multiply_accumulates"] / 1e6).map(
-            "{:.1f}M".format
-        ),
+        "width": table["width"].map("{:g}".format),
+        "multiply-accumulates an image": millions.map("{:.1f}M".format),
     }
     for times in LONGER:
         hours = table[f"core_hours_{times}"].map(_hours)
