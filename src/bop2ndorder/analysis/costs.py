@@ -17,7 +17,7 @@ def cost_table(records: Records) -> Table | None:
     table = costs(records)
     if table.empty:
         return None
-    # Torch takes longer to import than all tables together.
+    # Here, since torch takes longer to import than all tables together.
     from ..operations import CPU_RATE, GPU_RATE, PASSES
 
     millions = table["multiply_accumulates"] / 1e6
@@ -49,10 +49,10 @@ def costs(records: Records) -> pd.DataFrame:
         multiply_accumulates (of the forward pass of an image) and core_hours_TIMES (of a run with
         TIMES as many epochs).
     """
+    from ..operations import CPU_RATE, operations_per_image, training_speed
+
     recorded, rows = records.runs[~records.runs["missing"].astype(bool)], []
     for name, runs in recorded.groupby("network", sort=False):
-        from ..operations import CPU_RATE, operations_per_image, training_speed
-
         longest = runs.loc[runs["images_seen"].idxmax()]
         settings = json.loads(longest["setting"])
         data = Data.model_validate(settings["data"])
