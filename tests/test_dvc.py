@@ -59,7 +59,7 @@ def test_one_value_of_a_grid_trains_what_it_touches_and_taken_back_nothing(proje
         ["params.yaml", "experiments.cifar10.arms.bop.grid.optimizer.gamma", "[0.0001]", "[0.5]"]
     ]
     ((file, name, *_),) = rows(project.call("dvc", "metrics", "diff", "main"))
-    assert (file, name) == (METRICS, "cifar10.bop.test_top1")
+    assert (file, name) == (METRICS, "cifar10.bop.val_top1")
     project.commit("other")
 
     project.git("switch", "-q", "main")
@@ -155,10 +155,10 @@ def test_experiments_beside_in_the_queue_and_in_place_train_what_is_new(built, t
     assert "g0.5" in project.run_of("bop-g") and project.is_current()
 
     shown = csv.DictReader(project.call("dvc", "exp", "show", "--csv").splitlines())
-    accuracies = {row["Experiment"]: row["cifar10.bop.test_top1"] for row in shown}
+    accuracies = {row["Experiment"]: row["cifar10.bop.val_top1"] for row in shown}
     assert accuracies.keys() >= {"beside", "queued", "place"}
     metrics = json.loads((project.folder / METRICS).read_text())
-    assert float(accuracies["beside"]) == metrics["cifar10"]["bop"]["test_top1"]
+    assert float(accuracies["beside"]) == metrics["cifar10"]["bop"]["val_top1"]
 
 
 # Scales

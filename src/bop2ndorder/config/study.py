@@ -184,7 +184,8 @@ class _Checker:
             settings = Settings.model_validate(whole)
         except ValidationError as error:
             for place, text in explain_all(error, Settings):
-                origin = ("data", name, *place[1:]) if place[0] == "data" else _origin(point, place)
+                of_data = place[:1] == ("data",)
+                origin = ("data", name, *place[1:]) if of_data else _origin(point, place)
                 self.report(origin, text, scale)
             return None
         return None if misfit else settings
