@@ -19,8 +19,7 @@ from bop2ndorder.networks import build
 # What the study says, not what a run found.
 SETTINGS = {
     "seed", "gamma", "gamma_start", "sigma", "threshold", "lr", "batch_size", "epochs", "times",
-    "level", "margin", "planned", "published_top1", "missing", "settings", "axis", "test_images",
-    "val_images",
+    "level", "margin", "planned", "published_top1", "missing", "settings", "axis",
 }  # fmt: skip
 EPOCHS = "images_seen"
 
@@ -123,11 +122,10 @@ class Trace:
         fifths = []
         for run in row["runs"].split():
             values = [100 * float(epoch[row["metric"]]) for epoch in self.history(run)]
-            n = len(values)
-            fifths.append([
-                statistics.fmean(v for e, v in enumerate(values, 1) if low < e / n <= high)
-                for low, high in ((0.6001, 0.8001), (0.8001, 1))
-            ])  # fmt: skip
+            values.reverse()
+            fifth = (2 * len(values) + 5) // 10  # of 12 epochs two
+            last, before = values[:fifth], values[fifth : 2 * fifth]
+            fifths.append((statistics.fmean(before), statistics.fmean(last)))
         before, last = map(statistics.fmean, zip(*fifths, strict=True))
         rises = [two - one for one, two in fifths]
         found = {"before": before, "last": last, "rise": last - before, "n": len(fifths)}

@@ -52,10 +52,9 @@ def write_record(run, folder: Path) -> None:
     history = _history(settings, chance)
     last = history[-1]
     held_out = settings["train_on"] == "train"
-    top1 = round(100 * last["train_accuracy"] - 3 + chance.gauss(0, 0.6), 4)
-    top1 = 100 * last["val_accuracy"] if held_out else top1
+    of_test = round(100 * last["train_accuracy"] - 3 + chance.gauss(0, 0.6), 4)
+    split, top1 = ("val", 100 * last["val_accuracy"]) if held_out else ("test", of_test)
     folder.mkdir(parents=True, exist_ok=True)
-    split = "val" if held_out else "test"
     metrics = {
         "run": run.id,
         f"{split}_top1_percent": top1,

@@ -139,6 +139,7 @@ def test_names():
         "1e-7", "2.5e-3", "1e-2", "0.5", "50", "0"
     ]  # fmt: skip
     assert text(POLYNOMIAL) == "1e-2 → 1e-5"
+    assert text({**POLYNOMIAL, "until": 0.7}) == "1e-2 → 1e-5 in 70 %"
     assert text(EXPONENTIAL) == "1e-4 × 0.1 / 100 ep."
     assert text(None) == text(float("nan")) == ""
     assert slug("Bop2ndOrder, Adam's correction") == "bop2ndorder_adams_correction"

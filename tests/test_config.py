@@ -132,6 +132,12 @@ def test_not_a_study(tmp_path, text):
         load_study(path)
 
 
+def test_experiments_among_the_defaults_are_mistakes_with_a_place(tmp_path):
+    """A line that is lost makes every setting of a run a stranger."""
+    for line in mistakes(changed(tmp_path, ("\nexperiments:\n", "\n"))):
+        assert re.match(r"\s*[a-z][\w.]*: ", line)
+
+
 def test_a_missing_file_is_a_sentence(tmp_path):
     with pytest.raises(ParamsError, match="cannot be read"):
         load_study(tmp_path / "params.yaml")

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from retrace import multiply_accumulates
-from synthetic import made_up
+from retrace import Trace, multiply_accumulates
+from synthetic import made_up, write_records
 
+from bop2ndorder.analysis import load_records
 from bop2ndorder.analysis.costs import cost_table, costs
 from bop2ndorder.analysis.plateau import headline, rise_table, rises
+from bop2ndorder.config import load_study
 
 
 def curves(**runs):
@@ -39,9 +41,23 @@ def test_the_rise_is_that_of_the_last_fifth_over_the_one_before():
     }
 
 
-def test_few_epochs_have_a_fifth_too():
+def test_a_fifth_is_whole_epochs_and_at_least_one():
     [row] = rises(curves(a=[0.2, 0.3, 0.5])).itertuples()
     assert (row.before, row.last) == pytest.approx((30, 50))
+    twelve = [0.1] * 8 + [0.5, 0.6, 0.7, 0.8]
+    [row] = rises(curves(a=twelve)).itertuples()
+    assert (row.before, row.last) == pytest.approx((55, 75))
+
+
+def test_the_plateau_of_the_small_scale_is_followed_to_its_records(tmp_path):
+    """By the means that follow the committed tables, on made-up records of twelve epochs."""
+    entries = load_study().entries("small", "plateau")
+    write_records(entries, tmp_path)
+    records = load_records(entries, tmp_path, "small")
+    assert records.curve == "val_accuracy" and set(records.runs["epochs"]) == {12}
+    for row in rises(records).to_dict("records"):
+        again = Trace(tmp_path).row("plateau", row)
+        assert {name: row[name] for name in again} == pytest.approx(again)
 
 
 def of_width(width, images_seen=1_000_000):

@@ -1,11 +1,13 @@
 """The report page: whole, offline, the same bytes each time."""
 
+import json
 import re
 
 import pytest
 from synthetic import write_records
 
-from bop2ndorder.analysis import analyse, write_claims, write_report
+from bop2ndorder.analysis import analyse, load_records, write_claims, write_report
+from bop2ndorder.analysis.records import COPIES, describe_data
 from bop2ndorder.analysis.report import provenance
 from bop2ndorder.config import load_study
 
@@ -62,6 +64,24 @@ def test_page_of_the_whole_study(study, tmp_path):
     for label, claim in study.claims["quick"].statements.items():
         assert re.search(f'<h3 id="{label}">{label} {claim.claim} <em>[a-z ]+</em></h3>', html)
         assert claim.criterion in html
+
+
+def test_images_that_are_no_download_are_called_so(study, tmp_path):
+    """On top of the page, with hash, and in every caption."""
+    entries = study.entries("quick", "normalization")
+    write_records(entries, tmp_path)
+    [jpeg] = COPIES
+    for path in tmp_path.glob("runs/*/provenance.json"):
+        facts = json.loads(path.read_text())
+        facts["data"] = {"name": "cifar10", "sha256": jpeg, "origin": "folder"}
+        path.write_text(json.dumps(facts))
+    said = f"cifar10 (sha256 {jpeg[:12]}, JPEG copies from a local image folder)"
+    write_report(study, "quick", tmp_path)
+    assert f"They were made from {said}." in (tmp_path / "report.html").read_text()
+    records = load_records(entries, tmp_path, "quick")
+    assert said in records.basis()
+    other = {"name": "cifar10", "sha256": jpeg[::-1], "origin": "folder"}
+    assert "JPEG" not in describe_data(other)
 
 
 def test_provenance_counts_what_differs():

@@ -1,5 +1,6 @@
 """Runs that train in a fifth of a second, for the tests of training and of what follows it."""
 
+import csv
 from pathlib import Path
 
 from bop2ndorder.data import Data
@@ -51,3 +52,12 @@ def finished_run(data: Data, folder: Path, **changes) -> Path:
     write_json(folder / "provenance.json", facts)
     write_done(folder, RUN_FILES)
     return folder
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's history.csv, without times."""
+    with (folder / "history.csv").open(newline="") as file:
+        return [
+            {name: value for name, value in row.items() if name != "images_per_second"}
+            for row in csv.DictReader(file)
+        ]
