@@ -115,7 +115,8 @@ def test_a_run_that_is_lost_or_altered_is_restored(project):
     folder = project.folder / "runs" / "quick" / project.run_of("bop-g")
     path = folder / "history.csv"
     content = path.read_bytes()
-    path.write_bytes(content[:-2] + b"9\n")  # the same size: planning does not see it
+    other = b"8" if content[-2:] == b"9\n" else b"9"
+    path.write_bytes(content[:-2] + other + b"\n")  # the same size: planning does not see it
     text = project.call("bop2ndorder", "verify", fails=True)
     assert "history.csv is missing or damaged" in text and "3 of 4 records reproduced" in text
     text = project.call("bop2ndorder", "evaluate", folder.name, fails=True)
