@@ -113,7 +113,7 @@ def test_a_missing_record_is_a_sentence(here):
     (here / "results" / "small" / "runs" / run / "metrics.json").unlink()
     said = choose(fails=True)
     assert (
-        f"1 of 50 runs of the experiment tuning_cifar10 have no record yet, the first is {run}"
+        f"1 of 60 runs of the experiment tuning_cifar10 have no record yet, the first is {run}"
         in said
     )
     assert not Path("results/small/choice.json").exists()
