@@ -47,6 +47,7 @@ class Trace:
             "images": self._images,
             "summary": self._summary,
             "collapse": self._paired,
+            "against_decay": self._paired,
             "plateau": self._rise,
             "costs": self._cost,
             "claims": self._claim,

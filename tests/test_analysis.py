@@ -320,6 +320,9 @@ def test_noise_floor_by_hand():
     assert set(apart["gamma"]) == {"1e-2 against 1e-3"} and set(apart["decay"]) == {"constant"}
     half = 12.7062 / 2  # of differences -2 and -1
     assert apart["low"].tolist() == pytest.approx([-1.5 - half, np.nan], nan_ok=True, abs=1e-3)
+    instead = noise_floor.against_decay(records)  # the one with a decay begins at 1e-2, seed 0
+    assert instead["difference"].tolist() == [-2, 5] and instead["n"].tolist() == [1, 1]
+    assert set(instead["gamma"]) == {"1e-2 against 1e-2 → 1e-4"}
     headline = noise_floor.headline(records)
     assert headline["constant"]["gammas_apart_points"] == 1.5
     assert headline["decaying"]["best_gamma"] == 1e-2

@@ -23,6 +23,7 @@ def exhibits(records: Records) -> Exhibits:
         accuracy_picture(records),
         accuracy_table(records),
         collapse_table(records),
+        decay_table(records),
         flip_picture(records),
     )
 
@@ -56,8 +57,9 @@ def accuracy(records: Records) -> pd.DataFrame:
     flips = runs.groupby(KEYS, sort=False)["flip_rate"].mean().reset_index()
     rows = []
     for row in table.itertuples():
-        of_gamma = runs[(runs["gamma"] == row.gamma) & runs[records.accuracy].notna()]
-        found = _paired(of_gamma, "times", row.times, 0.0, records.accuracy)
+        here = runs[runs["gamma"] == row.gamma]
+        one, other = here[here["times"] == row.times], here[here["times"] == 0]
+        found = _paired(one, other, records.accuracy)
         rows.append({f"effect{name}": found[key] for name, key in EFFECT.items()})
         rows[-1]["against_runs"] = found["against_runs"]
     table = table.merge(flips, on=KEYS).assign(**pd.DataFrame(rows))
@@ -77,26 +79,42 @@ def collapse(records: Records) -> pd.DataFrame:
     """
     runs, rows = _runs(records).dropna(subset=[records.accuracy]), []
     for (decay, times), here in runs.groupby(["decay", "times"]):
-        low, high = here["gamma_start"].min(), here["gamma_start"].max()
-        if low < high:
-            names = here.drop_duplicates("gamma_start").set_index("gamma_start")["gamma"]
-            found = _paired(here, "gamma_start", high, low, records.accuracy)
-            gammas = f"{names[high]} against {names[low]}"
-            rows.append({"decay": decay, "times": times, "gamma": gammas, **found})
-    return pd.DataFrame(rows, columns=["decay", "times", "gamma", *PAIRED])
+        by_gamma = [of_gamma for _, of_gamma in here.groupby("gamma_start")]
+        if len(by_gamma) > 1:
+            found = _paired(by_gamma[-1], by_gamma[0], records.accuracy)
+            rows.append({"decay": decay, "times": times, **found})
+    return pd.DataFrame(rows, columns=["decay", "times", *PAIRED])
 
 
-PAIRED = ("difference", "low", "high", "n", "metric", "runs", "against_runs")
+def against_decay(records: Records) -> pd.DataFrame:
+    """What a threshold at a constant gamma reaches, beside the same gamma decaying without one.
+
+    Returns:
+        times, gamma (both, as text), difference (points, over the seeds that both have), low,
+        high, n, metric, runs and against_runs (ids).
+    """
+    runs, rows = _runs(records).dropna(subset=[records.accuracy]), []
+    without = runs[(runs["decay"] == DECAYING) & (runs["times"] == 0)]
+    constant = runs[runs["decay"] == CONSTANT]
+    for (gamma, times), here in constant.groupby(["gamma_start", "times"]):
+        other = without[without["gamma_start"] == gamma]
+        if len(other):
+            rows.append({"times": times, **_paired(here, other, records.accuracy)})
+    return pd.DataFrame(rows, columns=["times", *PAIRED])
 
 
-def _paired(runs: pd.DataFrame, column: str, one: float, other: float, metric: str) -> dict:
-    """Difference between two values of a column, over the seeds that both have."""
-    first, second = (runs[runs[column] == value].set_index("seed") for value in (one, other))
+PAIRED = ("gamma", "difference", "low", "high", "n", "metric", "runs", "against_runs")
+
+
+def _paired(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> dict:
+    """Difference between two settings, over the seeds that both have."""
+    first, second = (runs.dropna(subset=[metric]).set_index("seed") for runs in (first, second))
+    gammas = " against ".join(runs["gamma"].iloc[0] for runs in (first, second) if len(runs))
     seeds = first.index.intersection(second.index)
     first, second = first.loc[seeds], second.loc[seeds]
     found = mean_interval(first[metric] - second[metric])
-    return dict(zip(PAIRED, [*found, metric, joined(first["run"]), joined(second["run"])],
-                    strict=True))  # fmt: skip
+    ids = joined(first["run"]), joined(second["run"])
+    return dict(zip(PAIRED, [gammas, *found, metric, *ids], strict=True))
 
 
 def accuracy_table(records: Records) -> Table:
@@ -126,27 +144,42 @@ def accuracy_table(records: Records) -> Table:
 
 
 def collapse_table(records: Records) -> Table | None:
-    table = collapse(records)
-    if table.empty:
-        return None
-    return Table(
+    return _differences(
+        records,
+        collapse(records),
         "collapse",
         "Gammas at the same threshold / noise floor",
         "Difference of validation accuracy between the outermost gammas, threshold / noise floor "
         "being the same; in brackets its 95 % interval, paired by seed. Were threshold / noise "
-        f"floor all that counts, it would be 0 throughout. {records.basis()}",
-        table,
-        pd.DataFrame(
-            {
-                "gamma": table["gamma"],
-                AXIS: table["times"].map(number),
-                "difference (points)": [
-                    _points(row.difference, row.low, row.high) for row in table.itertuples()
-                ],
-                "seeds": table["n"].astype(str),
-            }
-        ),
+        "floor all that counts, it would be 0 throughout.",
     )
+
+
+def decay_table(records: Records) -> Table | None:
+    return _differences(
+        records,
+        against_decay(records),
+        "against_decay",
+        "A threshold instead of a decay of gamma",
+        "Validation accuracy with a constant gamma and a threshold, minus that of the same gamma "
+        "decaying without a threshold; in brackets the 95 % interval, paired by seed.",
+    )
+
+
+def _differences(
+    records: Records, table: pd.DataFrame, name: str, title: str, what: str
+) -> Table | None:
+    if table.empty:
+        return None
+    shown = {
+        "gamma": table["gamma"],
+        AXIS: table["times"].map(number),
+        "difference (points)": [
+            _points(row.difference, row.low, row.high) for row in table.itertuples()
+        ],
+        "seeds": table["n"].astype(str),
+    }
+    return Table(name, title, f"{what} {records.basis()}", table, pd.DataFrame(shown))
 
 
 def accuracy_picture(records: Records) -> Picture | None:
