@@ -35,7 +35,7 @@ def main(folder: Path = HERE / "figures") -> list[str]:
             figure, found = draw()
             (folder / f"{draw.__name__.removeprefix('draw_')}.png").write_bytes(png(figure))
         quoted += found
-    return quoted
+    return quoted + held_thresholds()
 
 
 def noise(steps: int, weights: int = WEIGHTS, seed: int = 0) -> Tensor:
@@ -200,6 +200,19 @@ def spread_at_the_end(run: Run) -> float:
         mm = (1 - gamma(step)) ** 2 * mm + gamma(step) ** 2
         v += sigma(step) * (1 - v)
     return math.sqrt(mm / v)
+
+
+def held_thresholds() -> list[str]:
+    """What is left of a threshold that is held at the floor of a gamma that falls."""
+    quoted = []
+    for entry in load_study(HERE.parent / "params.yaml").entries("small", "noise_floor"):
+        optimizer = entry.run.settings.optimizer
+        decays = not isinstance(optimizer.gamma, float)
+        if decays and optimizer.threshold.times == 1 and entry.run.settings.seed == 0:
+            steps, (gamma, *_) = schedules(entry.run)
+            left = floor(gamma(steps - 1)) / spread_at_the_end(entry.run)
+            quoted.append(f"{left:.2f} of the spread where gamma begins at {text(gamma(0))}")
+    return quoted
 
 
 def draw_flip_rates() -> tuple[Figure, list[str]]:

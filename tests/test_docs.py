@@ -4,11 +4,13 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from project import Project
 
 from benchmarks import page
 from bop2ndorder.analysis.readme import block_of
+from bop2ndorder.optim import Bop2ndOrder
 from bop2ndorder.store import read_json
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -31,6 +33,25 @@ def test_flips_quotes_what_the_script_prints(figures, tmp_path):
     drawn = {path.name for path in tmp_path.iterdir()}
     assert drawn == {path.name for path in (DOCS / "figures").iterdir()}
     assert set(re.findall(r"\(figures/(\w+\.png)\)", page)) == drawn
+
+
+def test_guidance_of_the_optimizer_is_what_was_measured():
+    folder = Path("results/small/noise_floor")
+    said = " ".join(Bop2ndOrder.__doc__.split())
+    effects = pd.read_csv(folder / "table.csv").set_index(["gamma", "times"])
+    rows = re.findall(r"(1e-\d(?: -> 1e-\d)?) (\d) ([+-][\d.]+ \([^)]*\))", said)
+    assert len(rows) == 4
+    for gamma, times, gain in rows:
+        row = effects.loc[gamma.replace("->", "→"), int(times)]
+        assert gain == points(row["effect"], row["effect_low"], row["effect_high"])
+    beside = pd.read_csv(folder / "against_decay.csv").set_index(["gamma", "times"])
+    places = [("1e-3 against 1e-3 → 1e-5", 1), ("1e-2 against 1e-2 → 1e-4", 3)]
+    rows = [beside.loc[place, ["difference", "low", "high"]] for place in places]
+    assert f"are at {points(*rows[0])} and {points(*rows[1])}" in said
+
+
+def points(value: float, low: float, high: float) -> str:
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def test_performance_shows_what_was_measured():
