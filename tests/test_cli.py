@@ -107,6 +107,7 @@ def test_the_plan_counts_runs_and_estimates_their_time(here):
         path.unlink()
     states = {line.split()[-1]: line.split()[0] for line in call("plan", "--list").splitlines()[:2]}
     assert states == {run: "recorded", other: "trained"}
+    assert "left to train: 0 s, for the weights of those recorded " in call("plan")
 
 
 def test_the_plan_of_the_paper_needs_no_data(tmp_path, monkeypatch):

@@ -35,11 +35,16 @@ def describe(workflow: Workflow, every: bool = False) -> str:
         lines.append(f"{experiment}: {trained} of {len(runs)} runs trained")
     counts = Counter(states.values())
     numbers = ", ".join(f"{counts[name]} {name}" for name in ("trained", "recorded", "to train"))
-    left = sum(seconds[run] for run in states if states[run] != "trained")
+    left, again = (
+        sum(seconds[run] for run in states if states[run] == name)
+        for name in ("to train", "recorded")
+    )
+    # `snakemake report` needs no more than the records, `snakemake` has the weights made, too.
+    weights = f", for the weights of those recorded {_duration(again)}" if again else ""
     lines += [
         f"scale {workflow.scale}: {len(states)} runs, those shared counted once: {numbers}",
-        f"left to train: {_duration(left)} (all runs: {_duration(sum(seconds.values()))}), one run "
-        f"at a time; {_basis(workflow, guesses)}",
+        f"left to train: {_duration(left)}{weights} (all runs: "
+        f"{_duration(sum(seconds.values()))}), one run at a time; {_basis(workflow, guesses)}",
     ]
     return "\n".join(lines)
 
