@@ -57,7 +57,7 @@ def accuracy(records: Records) -> pd.DataFrame:
     flips = runs.groupby(KEYS, sort=False)["flip_rate"].mean().reset_index()
     rows = []
     for row in table.itertuples():
-        here = runs[runs["gamma"] == row.gamma]
+        here = runs[(runs["gamma"] == row.gamma) & runs[records.accuracy].notna()]
         one, other = here[here["times"] == row.times], here[here["times"] == 0]
         found = _paired(one, other, records.accuracy)
         rows.append({f"effect{name}": found[key] for name, key in EFFECT.items()})
@@ -108,7 +108,7 @@ PAIRED = ("gamma", "difference", "low", "high", "n", "metric", "runs", "against_
 
 def _paired(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> dict:
     """Difference between two settings, over the seeds that both have."""
-    first, second = (runs.dropna(subset=[metric]).set_index("seed") for runs in (first, second))
+    first, second = first.set_index("seed"), second.set_index("seed")
     gammas = " against ".join(runs["gamma"].iloc[0] for runs in (first, second) if len(runs))
     seeds = first.index.intersection(second.index)
     first, second = first.loc[seeds], second.loc[seeds]
