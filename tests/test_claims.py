@@ -108,7 +108,7 @@ def test_only_seeds_that_both_have_count_and_a_missing_run_is_no_verdict():
     rows = arms(new=[91.0, 92.0, None], old=[90.0, 91.0, 10.0])
     found = contrast(compare(), made_up("cifar10", rows))
     assert found.estimate[:3] == (1.0, 1.0, 1.0) and found.estimate.n == 2
-    assert not found.complete and found.notes == ("1 of 3 runs with arm new missing",)
+    assert not found.complete and found.notes == ("arm new: 1 of 3 runs missing",)
     assert found.runs == "new0 new1" and found.against_runs == "old0 old1"
     nobody = contrast(compare(of="tuned"), made_up("cifar10", rows))
     assert not nobody.complete and nobody.estimate.n == 0

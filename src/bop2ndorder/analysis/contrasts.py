@@ -73,7 +73,7 @@ def contrast(comparison: Comparison, records: Records, level: float | None = Non
         if runs.empty:
             lacks.append(f"no runs with {described(where)}")
         elif missing.any():
-            lacks.append(f"{missing.sum()} of {len(runs)} runs with {described(where)} missing")
+            lacks.append(f"{described(where)}: {missing.sum()} of {len(runs)} runs missing")
         sides.append(runs[~missing])
     if any(side.empty for side in sides):
         nothing = Estimate(np.nan, np.nan, np.nan, 0)

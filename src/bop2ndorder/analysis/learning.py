@@ -60,7 +60,7 @@ def _parts(records: Records) -> dict[str, pd.DataFrame]:
     runs = records.runs.assign(chosen=choice_of(records.runs["arm"]))
     several = runs["network"].nunique() > 1
     return {
-        ", ".join(filter(None, [NETWORKS[network] if several else "", chosen])): with_labels(part)
+        "\n".join(filter(None, [NETWORKS[network] if several else "", chosen])): with_labels(part)
         for (network, chosen), part in runs.groupby(["network", "chosen"], sort=False)
     }
 

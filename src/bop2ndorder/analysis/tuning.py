@@ -18,7 +18,7 @@ from .style import look, panels
 
 VARIED = ("gamma", "sigma", "threshold", "lr", "batch_size")
 NAMES = {name: name for name in VARIED} | {"lr": "learning rate", "batch_size": "batch size"}
-ACROSS = 3  # panels
+ACROSS = 3  # panels at most, in rows of equal length
 
 
 def exhibits(records: Records) -> Exhibits:
@@ -128,7 +128,7 @@ def heat_maps(records: Records) -> Picture | None:
     limits = {"vmin": table["mean"].min(), "vmax": table["mean"].max()}
     rows = -(-len(arms) // ACROSS)
     with look():
-        figure, grid = panels(rows, min(ACROSS, len(arms)), 2.6 * rows + 0.2)
+        figure, grid = panels(rows, -(-len(arms) // rows), 2.6 * rows + 0.2)
         places = [axes for row in grid for axes in row]
         for axes in places[len(arms) :]:
             axes.set_visible(False)
