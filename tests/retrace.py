@@ -48,11 +48,10 @@ class Trace:
             "summary": self._summary,
             "collapse": self._paired,
             "against_decay": self._paired,
-            "plateau": self._rise,
             "costs": self._cost,
             "claims": self._claim,
         }
-        return ways.get(table, self._mean)(row)
+        return ways.get(table, self._rise if "rise" in row else self._mean)(row)
 
     def values(self, ids: str, metric: str) -> list[float]:
         return [self.metrics(run)[metric] for run in ids.split()]

@@ -9,7 +9,7 @@ from synthetic import made_up, write_records
 
 from bop2ndorder.analysis import load_records
 from bop2ndorder.analysis.costs import cost_table, costs
-from bop2ndorder.analysis.plateau import headline, rise_table, rises
+from bop2ndorder.analysis.plateau import exhibits, headline, rise_table, rises
 from bop2ndorder.config import load_study
 
 
@@ -55,8 +55,9 @@ def test_the_plateau_of_the_small_scale_is_followed_to_its_records(tmp_path):
     write_records(entries, tmp_path)
     records = load_records(entries, tmp_path, "small")
     assert records.curve == "val_accuracy" and set(records.runs["epochs"]) == {12}
+    assert exhibits(records)["table"].numbers.equals(rises(records))
     for row in rises(records).to_dict("records"):
-        again = Trace(tmp_path).row("plateau", row)
+        again = Trace(tmp_path).row("table", row)
         assert {name: row[name] for name in again} == pytest.approx(again)
 
 

@@ -67,7 +67,7 @@ def rise_table(records: Records) -> Table | None:
             "–" if pd.isna(low) else f"{signed(low)} to {signed(high)}" for low, high in limits
         ]
     return Table(
-        "plateau",
+        "table",
         "How far accuracy still rose",
         "Validation accuracy, averaged over the epochs of the last fifth of training and of the "
         f"fifth before. {records.basis()}",
