@@ -137,7 +137,8 @@ def _measured(
 def read_claims(results: Path) -> pd.DataFrame | None:
     """The verdicts that `write_claims` wrote; None where it has not been called yet."""
     path = Path(results) / FILE
-    return pd.read_csv(path) if path.is_file() else None
+    # Without a note the column would be one of numbers.
+    return pd.read_csv(path, dtype={"note": str}) if path.is_file() else None
 
 
 def statements(table: pd.DataFrame) -> pd.DataFrame:
