@@ -224,6 +224,16 @@ def verify(load: Load) -> None:
     sys.exit(0 if all(outcome.reproduced for outcome in outcomes) else 1)
 
 
+@main.command(hidden=True)
+@click.argument("task", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def exercise(task: Path, out: Path) -> None:
+    """Do the short trainings that the file TASK lists, what they did goes to OUT; see `same`."""
+    from .exercise import exercise
+
+    exercise(task, out)
+
+
 @main.command()
 @click.pass_obj
 def shelve(load: Load) -> None:
