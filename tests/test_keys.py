@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bop2ndorder.config.keys import code_key, digest, import_closure
-from bop2ndorder.config.runs import TRAINING
+from bop2ndorder.config.codes import MODULES
 
 STORED = "42b617552a"
 BASE = {
@@ -88,11 +88,11 @@ def test_the_training_key_covers_what_a_fresh_python_loads():
     """And nothing of the study."""
     code = (
         "import json, sys\n"
-        + "\n".join(f"import bop2ndorder.{name}" for name in TRAINING)
+        + "\n".join(f"import bop2ndorder.{name}" for name in MODULES["training"])
         + "\nimport bop2ndorder.data.arrays, bop2ndorder.data.imagenet"
         + "\nprint(json.dumps([n for n in sys.modules if n.split('.')[0] == 'bop2ndorder']))"
     )
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
     names = sorted(name.removeprefix("bop2ndorder").removeprefix(".") for name in loaded)
-    assert names == import_closure(TRAINING)
+    assert names == import_closure(MODULES["training"])
     assert not {"config", "analysis", "cli", "data.preparation"} & set(names)

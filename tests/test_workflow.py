@@ -12,7 +12,7 @@ from csv import DictReader
 import pytest
 
 from bop2ndorder.config.keys import import_closure
-from bop2ndorder.config.runs import TRAINING
+from bop2ndorder.config.codes import MODULES
 
 pytestmark = pytest.mark.slow
 
@@ -174,7 +174,7 @@ def test_the_training_key_covers_what_a_training_loads(project):
     loaded = set(re.findall(r"import time: .*\| +bop2ndorder\.?(\S*)", text))
     decisive = {name for name in loaded if name.partition(".")[0] not in AROUND}
     assert {"train", "evaluate", "optim"} <= decisive
-    assert decisive == set(import_closure(TRAINING)) - ELSEWHERE
+    assert decisive == set(import_closure(MODULES["training"])) - ELSEWHERE
 
 
 # Files are damaged

@@ -224,6 +224,20 @@ def verify(load: Load) -> None:
     sys.exit(0 if all(outcome.reproduced for outcome in outcomes) else 1)
 
 
+@main.command()
+@click.option("--only", default="", help="Only kinds of run with this text in their name.")
+@click.option("--check", is_flag=True, help="Show it again, though it is noted.")
+@click.option("--begin", is_flag=True, help="HEAD's code does something new: begin with it.")
+@click.pass_obj
+def same(load: Load, only: str, check: bool, begin: bool) -> None:
+    """Show that edited training code does the same, so that runs keep their names."""
+    from . import same as module
+
+    equal, text = (True, module.begin()) if begin else module.same(load().study, only, check)
+    click.echo(text)
+    sys.exit(0 if equal else 1)
+
+
 @main.command(hidden=True)
 @click.argument("task", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))

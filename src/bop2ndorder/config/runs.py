@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .keys import code_key, digest
+from .codes import code_name
+from .keys import digest
 from .settings import Settings
-
-# The module that trains and the one that judges decide a run's record; both are in its id.
-TRAINING = ("train", "evaluate")
-PREPARING = ("data.preparation",)
 
 
 @dataclass(frozen=True)
@@ -28,10 +25,11 @@ class Run:
     @classmethod
     def of(cls, settings: Settings) -> "Run":
         prepared = settings.data.prepared()
-        data = f"{settings.data_name}-{digest([prepared, code_key(*PREPARING)])}"
+        key = digest([prepared, code_name("preparing")])
+        data = f"{settings.data_name}-{key}"
         decides = settings.model_dump(exclude={"data_name"})
-        return cls(f"{_slug(settings)}-{digest([decides, data, code_key(*TRAINING)])}",
-                   settings, data)  # fmt: skip
+        key = digest([decides, data, code_name("training")])
+        return cls(f"{_slug(settings)}-{key}", settings, data)
 
 
 @dataclass(frozen=True)
