@@ -18,6 +18,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from bop2ndorder.config import ParamsError, load_study
+from bop2ndorder.config.codes import unknown_code
 from bop2ndorder.processes import CALLER, claim, end_with_caller, stop_at_once
 from bop2ndorder.workflow import OUTDATED, RUN_FILES, Workflow
 
@@ -35,6 +36,8 @@ except ParamsError as error:
 # A node of a cluster gets its variables from afar: its caller is not the one they name.
 if workflow.is_main_process:
     end_with_caller()
+    if sentence := unknown_code():
+        print(sentence, file=sys.stderr)
 os.environ[CALLER] = str(os.getpid())
 
 WORK = Workflow(STUDY, STUDY.scale)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bop2ndorder.config.keys import code_key, digest, import_closure
 from bop2ndorder.config.codes import MODULES
+from bop2ndorder.config.keys import code_key, digest, import_closure
 
 STORED = "42b617552a"
 BASE = {

@@ -11,8 +11,8 @@ from csv import DictReader
 
 import pytest
 
-from bop2ndorder.config.keys import import_closure
 from bop2ndorder.config.codes import MODULES
+from bop2ndorder.config.keys import import_closure
 
 pytestmark = pytest.mark.slow
 

@@ -6,6 +6,7 @@ from statistics import median
 import torch
 
 from .config import Run
+from .config.codes import unknown_code
 from .evaluate import TIMES, read_history
 from .operations import CPU_RATE, GPU_RATE, operations_per_image, training_speed
 from .store import DONE
@@ -45,6 +46,7 @@ def describe(workflow: Workflow, every: bool = False) -> str:
         f"scale {workflow.scale}: {len(states)} runs, those shared counted once: {numbers}",
         f"left to train: {_duration(left)}{weights} (all runs: "
         f"{_duration(sum(seconds.values()))}), one run at a time; {_basis(workflow, guesses)}",
+        *([sentence] if (sentence := unknown_code()) else []),
     ]
     return "\n".join(lines)
 

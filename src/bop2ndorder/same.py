@@ -27,7 +27,7 @@ from .processes import CALLER
 from .store import read_json, write_json
 
 CHUNK = 12  # kinds that a process trains; to start one takes as long as some of them
-SECONDS = 0.5  # of a core, for one kind by both codes
+SECONDS = 1.0  # of a core, for one kind by both codes
 
 
 def begin() -> str:
@@ -81,7 +81,7 @@ def same(study: Study, only: str = "", check: bool = False) -> tuple[bool, str]:
         head = f"{len(differences)} of {len(found)} differ from {_short(entries[0])}"
         return False, "\n".join([f"{head}, nothing is noted; what differs first:", *differences])
     equal = f"{len(found) - len(new)} kinds of run and data do the same as {_short(entries[0])}"
-    text = f"{equal}, bit for bit on the CPU; {len(new)} are new, it does not have them."
+    text = f"{equal}, bit for bit on the CPU{f'; {len(new)} are new to it' if new else ''}."
     if known or only:
         return True, text
     entries.append({**_entry(code), "kinds": len(found) - len(new), "device": "cpu"})
