@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .failures import EXPECTED, noted
-from .processes import end_with_caller
+from .processes import end_with_caller, tidy_at_sigterm
 
 if TYPE_CHECKING:
     from .workflow import Workflow
@@ -233,6 +233,7 @@ def same(load: Load, only: str, check: bool, begin: bool) -> None:
     """Show that edited training code does the same, so that runs keep their names."""
     from . import same as module
 
+    tidy_at_sigterm()
     equal, text = (True, module.begin()) if begin else module.same(load().study, only, check)
     click.echo(text)
     sys.exit(0 if equal else 1)

@@ -46,6 +46,11 @@ def stop_at_once() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+def tidy_at_sigterm() -> None:
+    """Let SIGTERM end this process as an exception does, so that what is temporary is removed."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 def claim(what: str) -> int:
     """Claim the current folder until this process ends, in whatever way.
 

@@ -137,7 +137,13 @@ def _exercise(
     out.mkdir(exist_ok=True)
     request = out.with_name(f"{out.name}-{name}.json")
     write_json(request, asked)
-    variables = {**os.environ, "PYTHONPATH": str(package.parent), CALLER: str(os.getpid())}
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(package.parent),
+        # Threads that wait for others shall not keep the cores from them.
+        "OMP_WAIT_POLICY": "passive",
+        CALLER: str(os.getpid()),
+    }
     command = [sys.executable, "-m", package.name, "exercise", str(request), str(out)]
     process = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
     running.add(process)
