@@ -22,9 +22,10 @@ def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> R
     Each epoch has 100 images.
     """
     common = {
-        "arm": "all", "axis": None, "seed": 0, "data": "digits16", "network": "binarynet",
-        "norm": "batch", "optimizer": "biased", "gamma": 1e-7, "sigma": 1e-3, "threshold": 1e-6,
-        "lr": 0.01, "batch_size": 50, "train_on": "train", "missing": False, 
+        "arm": "all", "axis": None, "seed": 0, "data": "digits16", "source": "digits",
+        "network": "binarynet", "norm": "batch", "optimizer": "biased",
+        "gamma": 1e-7, "sigma": 1e-3, "threshold": 1e-6, "lr": 0.01,
+        "batch_size": 50, "train_on": "train", "missing": False,
         "test_top5_percent": np.nan, "train_accuracy_percent": np.nan, "flip_rate": np.nan,
     }  # fmt: skip
     runs = [

@@ -94,16 +94,14 @@ def test_normalization_table_is_norm_by_optimizer():
     assert normalization.headline(records)["batch_biased"]["val_top1"] == 91.0
 
 
-def test_final_comparison_puts_the_published_number_beside_ours():
+def test_final_comparison_puts_the_published_number_on_the_same_images_beside_ours():
     column = "test_top1_percent"
-    records = made_up(
-        "cifar10",
-        [
-            {column: 60.0, "optimizer": "bop", "setting": "a", "train_on": "all"},
-            {column: 61.0, "optimizer": "bop", "setting": "a", "seed": 1, "train_on": "all"},
-            {column: 62.0, "optimizer": "latent", "gamma": None, "train_on": "all"},
-        ],
-    )
+    rows = [
+        {column: 60.0, "optimizer": "bop", "setting": "a", "train_on": "all"},
+        {column: 61.0, "optimizer": "bop", "setting": "a", "seed": 1, "train_on": "all"},
+        {column: 62.0, "optimizer": "latent", "gamma": None, "train_on": "all"},
+    ]
+    records = made_up("cifar10", [{**row, "source": "cifar10"} for row in rows])
     table = comparison.final_table(records)
     assert table.shown["test accuracy (%)"].tolist() == ["60.50 ± 0.71", "62.00"]
     assert table.shown["published at full scale (%)"].tolist() == ["91.3", "–"]
@@ -111,12 +109,19 @@ def test_final_comparison_puts_the_published_number_beside_ours():
     assert "full scale on CIFAR-10" in table.caption
     assert comparison.headline(records)["bop"]["test_top1"] == 60.5
     assert table.numbers["n"].tolist() == [2, 1]
+    for other in ("digits", "imagenette", "imagenet"):
+        found = made_up("cifar10", [{**row, "source": other} for row in rows])
+        elsewhere = comparison.final_table(found)
+        assert "published at full scale (%)" not in elsewhere.shown.columns
+        assert "ublished" not in elsewhere.caption + comparison.accuracy_picture(found).caption
+    assert "published number" in comparison.accuracy_picture(records).caption
 
 
 def test_published_numbers():
-    assert published_top1("cifar10", "binarynet", "biased") == 91.9
-    assert published_top1("imagenet", "birealnet", "bop") == 56.6
-    assert np.isnan(published_top1("imagenet", "xnornet", "corrected"))
+    assert published_top1("cifar10", "cifar10", "binarynet", "biased") == 91.9
+    assert published_top1("imagenet", "imagenet", "birealnet", "bop") == 56.6
+    assert np.isnan(published_top1("imagenet", "imagenet", "xnornet", "corrected"))
+    assert np.isnan(published_top1("imagenet", "imagenette", "birealnet", "bop"))
 
 
 def test_only_the_final_comparisons_look_at_the_test_set(records):
@@ -256,10 +261,16 @@ def test_tuned_settings_stand_apart_from_published_ones():
     column = "test_top1_percent"
     arms = {"bop": "bop", "tuned_bop": "bop", "biased": "biased", "tuned_biased": "biased"}
     rows = [
-        {column: 60.0 + place, "arm": arm, "optimizer": optimizer, "train_on": "all"}
+        {
+            column: 60.0 + place,
+            "arm": arm,
+            "optimizer": optimizer,
+            "train_on": "all",
+            "source": "cifar10",
+        }
         for place, (arm, optimizer) in enumerate(arms.items())
     ]
-    records = made_up("cifar10", rows)
+    records = made_up("cifar10", rows)  # fmt: skip
     table = comparison.final(records)
     assert table["label"].tolist() == [
         "Bop (published settings)",

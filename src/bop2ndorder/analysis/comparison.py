@@ -8,8 +8,8 @@ from .costs import cost_table
 from .curves import line_styles
 from .exhibits import Exhibits, Picture, Table, by_name, interval, spread
 from .learning import convergence, flip_rates
-from .names import NETWORKS, TUNED, choice_of, slug, text, with_labels
-from .published import DATA, published_top1
+from .names import NETWORKS, SOURCES, TUNED, choice_of, slug, text, with_labels
+from .published import published_top1
 from .reaching import images_table
 from .records import ACCURACY, HYPERPARAMETERS, Records
 from .statistics import over_seeds
@@ -45,7 +45,8 @@ def final(records: Records) -> pd.DataFrame:
 
     Returns:
         network, label, optimizer, arm, setting, those of `over_seeds`, top5, train_top1, flip_rate
-        (means over seeds, of the last epoch) and published_top1 (empty for tuned settings).
+        (means over seeds, of the last epoch) and published_top1 (empty for tuned settings, and on
+        other images).
     """
     runs = with_labels(records.runs)
     table = over_seeds(runs, KEYS, records.accuracy)
@@ -53,17 +54,18 @@ def final(records: Records) -> pd.DataFrame:
         ["test_top5_percent", "train_accuracy_percent", "flip_rate"]
     ].mean()
     means.columns = ["top5", "train_top1", "flip_rate"]
+    sources = table["setting"].map(runs.drop_duplicates("setting").set_index("setting")["source"])
     published = [
-        np.nan if chosen == TUNED else published_top1(records.experiment, network, optimizer)
-        for network, optimizer, chosen in zip(
-            table["network"], table["optimizer"], choice_of(table["arm"]), strict=True
+        np.nan if chosen == TUNED else published_top1(records.experiment, *known)
+        for chosen, *known in zip(
+            choice_of(table["arm"]), sources, table["network"], table["optimizer"], strict=True
         )
     ]
     return table.merge(means.reset_index(), on=KEYS).assign(published_top1=published)
 
 
 def final_table(records: Records) -> Table:
-    """Hyperparameters and accuracy, with the published number beside ours."""
+    """Hyperparameters and accuracy, with the published number on the same images beside ours."""
     table = final(records)
     settings = records.runs.drop_duplicates("setting").set_index("setting")
     columns = {
@@ -78,9 +80,9 @@ def final_table(records: Records) -> Table:
         ],
     }
     note = ""
-    if records.experiment in DATA:
+    if table["published_top1"].notna().any():
         note = (
-            f"Published: single runs at full scale on {DATA[records.experiment]}; they bear "
+            f"Published: single runs at full scale on {SOURCES[records.experiment]}; they bear "
             "comparison with ours only at the scale paper. "
         )
         columns["published at full scale (%)"] = table["published_top1"].map(_one_digit)
@@ -140,14 +142,14 @@ def accuracy_picture(records: Records) -> Picture | None:
         grid[-1][0].set_xlabel(ACCURACY[records.accuracy])
         if has_published:
             grid[0][1].set_title("published", loc="left")
-            grid[-1][1].set_xlabel(f"{DATA[records.experiment]},\nfull scale (%)")
+            grid[-1][1].set_xlabel(f"{SOURCES[records.experiment]},\nfull scale (%)")
             for row in grid:
                 row[1].tick_params(axis="y", length=0)
                 row[1].margins(x=0.25)
                 row[1].xaxis.set_major_locator(MaxNLocator(3))
     right = (
-        f" Right, on an axis of its own: the published number on {DATA[records.experiment]} at "
-        "full scale."
+        f" Right, on an axis of its own: the published number on {SOURCES[records.experiment]} "
+        "at full scale."
         if has_published
         else ""
     )

@@ -20,7 +20,10 @@ from .records import ACCURACY, HYPERPARAMETERS, Records, load_records
 
 @dataclass(frozen=True)
 class Experiment:
-    """How an experiment is shown: its title, what it asks, and the module with its exhibits."""
+    """How an experiment is shown: its title, what it asks, and the module with its exhibits.
+
+    The title says {} where the images are to be named.
+    """
 
     title: str
     asks: str
@@ -28,21 +31,19 @@ class Experiment:
 
 
 TUNING = (
-    "Which settings are best for each optimizer, out of as many each? The tuned arms of the {} "
+    "Which settings are best for each optimizer, out of as many each? The tuned arms of the "
     "comparison use them. (Beyond the paper.)"
 )
 # In the order of the report: what is final first, what led to it after.
 EXPERIMENTS = {
     "cifar10": Experiment(
-        "CIFAR-10 comparison",
-        "Which accuracy does each optimizer reach with BinaryNet, and how soon? (Section 5.2 of "
-        "the paper.)",
+        "BinaryNet on {}",
+        "Which accuracy does each optimizer reach, and how soon? (Section 5.2 of the paper.)",
         comparison,
     ),
     "imagenet": Experiment(
-        "ImageNet comparison",
-        "The same with XNOR-Net and Bi-Real Net, whose first and last layers are real-valued. "
-        "(Section 5.3.)",
+        "XNOR-Net and Bi-Real Net on {}",
+        "The same with networks whose first and last layers are real-valued. (Section 5.3.)",
         comparison,
     ),
     "hyperparameters": Experiment(
@@ -73,8 +74,8 @@ EXPERIMENTS = {
         "validation images held out. (Beyond the paper.)",
         plateau,
     ),
-    "tuning_cifar10": Experiment("Tuning on CIFAR-10", TUNING.format("CIFAR-10"), tuning),
-    "tuning_imagenet": Experiment("Tuning on ImageNet", TUNING.format("ImageNet"), tuning),
+    "tuning_cifar10": Experiment("Tuning BinaryNet on {}", TUNING, tuning),
+    "tuning_imagenet": Experiment("Tuning XNOR-Net and Bi-Real Net on {}", TUNING, tuning),
 }
 
 
@@ -103,7 +104,7 @@ def run_table(records: Records) -> Table:
         "Every run",
         "The records behind this experiment are in runs/, in a folder of this name each. "
         f"{records.basis()}",
-        runs.assign(**as_text).drop(columns="setting"),
+        runs.assign(**as_text).drop(columns=["setting", "source"]),
         pd.DataFrame(
             {
                 "run": runs["run"],
@@ -138,7 +139,7 @@ def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str
         folder / "exhibits.json",
         {
             "experiment": experiment,
-            "title": shown.title,
+            "title": shown.title.format(records.images),
             "asks": shown.asks,
             "exhibits": [exhibit.write(folder) for exhibit in exhibits_of(records).values()],
             "missing": records.missing,

@@ -15,6 +15,12 @@ OPTIMIZERS = {
 }
 TUNED, PUBLISHED = "tuned", "published settings"
 SCHEDULES = {"none": "#777777", "exponential": "#E69F00", "polynomial": "#56409C"}
+SOURCES = {
+    "digits": "handwritten digits",
+    "cifar10": "CIFAR-10",
+    "imagenette": "Imagenette",
+    "imagenet": "ImageNet",
+}
 NETWORKS = {"binarynet": "BinaryNet", "xnornet": "XNOR-Net", "birealnet": "Bi-Real Net"}
 SYMBOLS = {
     "gamma": "gamma (adaptivity rate)",

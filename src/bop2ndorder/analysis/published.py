@@ -26,11 +26,13 @@ PUBLISHED = (
     Published("imagenet", "birealnet", "bop", 56.6, BOP),
     Published("imagenet", "birealnet", "biased", 57.2, BOP2NDORDER),
 )
-DATA = {"cifar10": "CIFAR-10", "imagenet": "ImageNet"}
 
 
-def published_top1(experiment: str, network: str, optimizer: str) -> float:
-    """The published top-1 accuracy in percent; nan where the papers give none."""
-    key = (experiment, network, optimizer)
+def published_top1(experiment: str, source: str, network: str, optimizer: str) -> float:
+    """The published top-1 accuracy in percent; nan where the papers give none.
+
+    Nor on other images: the published experiments have the names of their data sources.
+    """
+    key = (experiment, network, optimizer) if source == experiment else None
     found = [p.top1_percent for p in PUBLISHED if (p.experiment, p.network, p.optimizer) == key]
     return found[0] if found else float("nan")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..config import Entry
 from ..record import read_record
-from .names import optimizer_of
+from .names import SOURCES, optimizer_of
 
 HYPERPARAMETERS = ("gamma", "sigma", "threshold")
 # Columns that are there even where no record is.
@@ -35,6 +35,9 @@ ORIGINS = {
 # Image folders that are not what torchvision downloads, by the hash of what is prepared from them.
 COPIES = {
     "96eafb89f0e927706329ad27e05af8c8d527389f1f5906790583d33f87447657": "JPEG copies",
+    "fd910f23222d7759a19b2a24a879b5436a243a39a4a84d9127603168234b4648": (
+        "a subset of 3,000 training and 1,000 test images"
+    ),
 }
 HISTORY = ("epoch", "images_seen", "train_accuracy", "val_accuracy", "flip_rate")
 
@@ -47,10 +50,11 @@ class Records:
         experiment: its name.
         scale: quick, small or paper.
         runs: one row an entry of the experiment, in the order of params.yaml. Columns: arm, axis,
-            run (id), setting (the same for runs that differ in the seed alone), seed, data,
-            network, norm, optimizer (see `names.OPTIMIZERS`), gamma, sigma, threshold, lr (a
-            number, or the dict of a schedule), batch_size, epochs, train_on, missing, and those of
-            metrics.json, empty where the record is missing.
+            run (id), setting (the same for runs that differ in the seed alone), seed, data (its
+            name in params.yaml), source (see `names.SOURCES`), network, norm, optimizer (see
+            `names.OPTIMIZERS`), gamma, sigma, threshold, lr (a number, or the dict of a schedule),
+            batch_size, epochs, train_on, missing, and those of metrics.json, empty where the record
+            is missing.
         history: the rows of every history.csv, with the columns run and setting.
         provenance: the provenance.json of every run that has a record, in order, each once.
     """
@@ -83,6 +87,13 @@ class Records:
     def held_out(self) -> bool:
         """Whether every run holds out validation images."""
         return bool((self.runs["train_on"] == "train").all())
+
+    @cached_property
+    def images(self) -> str:
+        """The images in words, such as CIFAR-10 (JPEG copies)."""
+        sources = " and ".join(SOURCES[source] for source in self.runs["source"].unique())
+        copies = {COPIES.get(p["data"]["sha256"]) for p in self.provenance} - {None}
+        return f"{sources} ({', '.join(sorted(copies))})" if copies else sources
 
     def basis(self) -> str:
         """What every caption ends with: scale, data, seeds that are there."""
@@ -147,6 +158,7 @@ def _settings_row(entry: Entry) -> dict:
         "setting": json.dumps(apart_from_seed, sort_keys=True),
         "seed": settings["seed"],
         "data": settings["data_name"],
+        "source": settings["data"]["source"],
         "network": settings["network"]["name"],
         "norm": settings["network"].get("norm", "batch"),
         "optimizer": optimizer_of(optimizer),
