@@ -175,7 +175,7 @@ class Trace:
             return {}
         of, against = row["runs"].split(), row["against_runs"].split()
         if row["measure"] == "images":
-            return self._fewer(of, against, row["metric"], float(row["level"]))
+            return self._times_as_many(of, against, row["metric"], float(row["level"]))
         one, other = (self.values(row[side], row["metric"]) for side in ("runs", "against_runs"))
         if row["measure"] in ("spread", "share"):
             return _grids(np.array(one), np.array(other), row["measure"])
@@ -216,15 +216,15 @@ class Trace:
         optimizer = {**settings["optimizer"], "bias_correction": ""}
         return json.dumps({**settings, "optimizer": optimizer}, sort_keys=True)
 
-    def _fewer(self, of: list, against: list, metric: str, level: float) -> dict:
-        """Bounds on the logarithm of the ratio, seed by seed, then percent."""
+    def _times_as_many(self, of: list, against: list, metric: str, level: float) -> dict:
+        """Bounds on the logarithm of the ratio, seed by seed."""
         sides = [
             {self.settings(run)["seed"]: self.images(run, metric, level) for run in ids}
             for ids in (of, against)
         ]
         seeds = sorted(sides[0].keys() & sides[1].keys())
-        least = [_log(sides[1][seed][0], sides[0][seed][1]) for seed in seeds]
-        most = [_log(sides[1][seed][1], sides[0][seed][0]) for seed in seeds]
+        least = [_log(sides[0][seed][0], sides[1][seed][1]) for seed in seeds]
+        most = [_log(sides[0][seed][1], sides[1][seed][0]) for seed in seeds]
         found = {}
         if len(seeds) > 1:
             finite = [all(map(math.isfinite, logs)) for logs in (least, most)]
@@ -232,9 +232,7 @@ class Trace:
             found["high"] = _limits(most)["high"] if finite[1] else math.inf
         if least == most:
             found["effect"] = statistics.fmean(least)
-        fewer = {name: -100 * math.expm1(-value) if value > -700 else -math.inf
-                 for name, value in found.items()}  # fmt: skip
-        return {**fewer, "n": len(seeds)}
+        return {**{name: math.exp(value) for name, value in found.items()}, "n": len(seeds)}
 
 
 def multiply_accumulates(network: dict, size: int) -> int:

@@ -20,12 +20,13 @@ from bop2ndorder.analysis.claims import (
     verdict_table,
     write_claims,
 )
-from bop2ndorder.analysis.contrasts import contrast
+from bop2ndorder.analysis.contrasts import Contrast, contrast, times_as_many
+from bop2ndorder.analysis.statistics import Estimate
 from bop2ndorder.config import SCALES, load_study
 from bop2ndorder.config.claims import Comparison
 from bop2ndorder.workflow import Workflow
 
-YES, NO, OPEN = "supported", "not supported", "undecided"
+YES, NO, OPEN, GONE = "supported", "not supported", "undecided", "withdrawn"
 INF, NAN = math.inf, math.nan
 
 
@@ -65,6 +66,10 @@ def test_verdict_by_hand(low, high, expected):
         ([("a", NO), ("a", YES), ("b", OPEN), ("b", YES)], YES),
         ([("a", NO), ("a", OPEN)], OPEN),
         ([("a", NO), ("a", NO), ("b", YES)], NO),
+        ([("a", GONE), ("a", YES)], YES),
+        ([("a", GONE), ("b", OPEN)], OPEN),
+        ([("a", GONE), ("b", NO)], NO),
+        ([("a", GONE), ("b", GONE)], GONE),
     ],
 )
 def test_verdict_of_a_claim_by_hand(found, expected):
@@ -141,7 +146,7 @@ def test_one_seed_is_paired_over_settings():
 
 
 def images(level, **curves):
-    """Percent fewer images of the arm new than of old, from training accuracies a run."""
+    """log(images of the arm old / images of new), from training accuracies a run."""
     rows = arms(**{arm: [1.0] * len(found) for arm, found in curves.items()})
     history = {f"{arm}{seed}": c for arm, found in curves.items() for seed, c in enumerate(found)}
     return contrast(compare("images"), made_up("cifar10", rows, history), level)
@@ -154,7 +159,8 @@ def test_images_by_hand():
         new=[[0.4, 0.6, 0.7, 0.7], [0.4, 0.5, 0.7, 0.7]],
         old=[[0.1, 0.4, 0.5, 0.6], [0.1, 0.2, 0.4, 0.5]],
     )
-    assert found.estimate[:3] == pytest.approx((50, 50, 50)) and found.notes == ()
+    assert times_as_many(found.estimate) == pytest.approx((0.5, 0.5, 0.5, 2)) and not found.notes
+    assert found.estimate.value > 0, "which speaks for the first"
     assert found.metric == "train_accuracy"
 
 
@@ -165,13 +171,14 @@ def test_images_of_a_run_that_never_gets_there_bound_one_side():
     # log(old / new) is log 2, more than log 8/3, more than log 2.
     logs = np.log([2, 400 / 150, 2])
     low = logs.mean() - 4.302653 * logs.std(ddof=1) / 3**0.5
-    assert found.estimate.low == pytest.approx(100 * (1 - np.exp(-low)), abs=1e-4)
-    assert found.estimate.high == 100 and math.isnan(found.estimate.value)
+    assert found.estimate.low == pytest.approx(low, abs=1e-6)
+    assert found.estimate.high == INF and math.isnan(found.estimate.value)
+    assert times_as_many(found.estimate)[1:3] == (0, pytest.approx(np.exp(-low), abs=1e-6))
     assert found.notes == ("old: 2 of 3 runs never reach 50 %",)
     neither = images(80, new=new, old=old)
-    assert neither.estimate[1:3] == (-INF, 100)
+    assert neither.estimate[1:3] == (-INF, INF)
     at_once = images(5, new=new, old=old)
-    assert at_once.estimate[1:3] == (-INF, 100) and "in the first epoch" in at_once.notes[0]
+    assert at_once.estimate[1:3] == (-INF, INF) and "in the first epoch" in at_once.notes[0]
 
 
 def grid(optimizer, values, seed=0, decades=0):
@@ -234,10 +241,10 @@ def test_every_comparison_finds_its_runs(study, tmp_path):
         for row in table.dropna(subset="note").itertuples():
             waiting = "tuned" in row.comparison and row.experiment not in chosen
             assert ("no runs with" in row.note) == waiting, (scale, row)
-        assert set(table["verdict"]) == {OPEN}, "without records nothing is decided"
+        assert set(table["verdict"]) <= {OPEN, GONE}, "without records nothing is decided"
 
 
-def recorded(study, folder, changes):
+def recorded(study, folder, changes, claims=None):
     """Made-up records of the quick study, test accuracies set by (optimizer, seed)."""
     entries = study.entries("quick")
     write_records(entries, folder)
@@ -248,7 +255,7 @@ def recorded(study, folder, changes):
         if value is not None:
             metrics["test_top1_percent"] = value + entry.run.settings.seed
             path.write_text(json.dumps(metrics))
-    write_claims(study.claims["quick"], entries, folder, "quick")
+    write_claims(claims or study.claims["quick"], entries, folder, "quick")
     return read_claims(folder)
 
 
@@ -256,7 +263,7 @@ def test_claims_of_the_quick_study(study, tmp_path):
     better = {("cifar10", "biased"): 93.0, ("cifar10", "bop"): 90.0, ("cifar10", "constant"): 90.1}
     table = recorded(study, tmp_path, better)
     assert statements(table)["claim"].tolist() == ["C1", "C2", "C3", "C4", "C5"]
-    assert set(table["verdict"]) <= {YES, NO, OPEN}
+    assert set(table["verdict"]) <= {YES, NO, OPEN, GONE}
     rows = table.set_index(["claim", "comparison"]).sort_index()
     assert rows.loc[("C3", "biased"), "effect"] == pytest.approx(3)
     assert rows.loc[("C3", "biased"), "verdict"] == YES
@@ -278,7 +285,7 @@ def test_tables_of_claims(study, tmp_path):
     table = recorded(study, tmp_path, better)
     shown = verdict_table(table).shown.set_index("claim")
     found = shown.loc["C3 Bop2ndOrder reaches better accuracy than Bop."]
-    assert found.tolist() == [OPEN, "supported 2, undecided 2"]
+    assert found.tolist() == [OPEN, "supported 2, undecided 2", ""]
     one = comparison_table(table, "C3").shown.set_index("comparison")
     assert one.loc["biased", ["effect", "95 % interval", "n", "verdict"]].tolist() == [
         "+3.0", "+3.0 to +3.0", "2 seeds", YES
@@ -289,6 +296,129 @@ def test_tables_of_claims(study, tmp_path):
     ]  # fmt: skip
     robust = comparison_table(table, "C2").shown
     assert set(robust["n"]) == {"9 cells (bootstrap)"}
+
+
+def test_images_are_shown_as_a_ratio():
+    """In percent fewer, 5.6 times as many would read -458.9."""
+    numbers = [
+        (5.589, 5.333, 5.858),
+        (0.5, 0.4, 1.25),
+        (NAN, 0, 0.8),
+        (NAN, 1.2, INF),
+        (NAN, 0, INF),
+    ]
+    rows = pd.DataFrame(numbers, columns=["effect", "low", "high"]).assign(
+        claim="C1", comparison="one", measure="images", metric="train_accuracy", level=40,
+        experiment="cifar10", data="CIFAR-10", margin=1.1, n=3, over="seeds", verdict=NO, note="",
+    )  # fmt: skip
+    shown = comparison_table(rows, "C1").shown
+    assert shown["effect"].tolist() == ["5.6 times as many", "0.50 times as many", "–", "–", "–"]
+    assert shown["95 % interval"].tolist() == [
+        "5.3 to 5.9", "0.40 to 1.2", "at most 0.80", "at least 1.2", "unknown"
+    ]  # fmt: skip
+    assert set(shown["effect on"]) == {"images to 40 % training accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(0.5, YES), (2.0, NO), (0.95, NO), (1.05, NO), (0.9, YES)]
+)
+def test_fewer_images_speak_for_a_claim_and_the_margin_is_a_ratio(
+    study, tmp_path, monkeypatch, ratio, expected
+):
+    log = -math.log(ratio)
+    found = Contrast(Estimate(log, log - 1e-6, log + 1e-6, 3), "seeds", "train_accuracy")
+    monkeypatch.setattr("bop2ndorder.analysis.claims.contrast", lambda *_: found)
+    claims = study.claims["quick"]
+    assert claims.margins.images == 1.1
+    entries = study.entries("quick")
+    table = judge(claims, entries, tmp_path, "quick")
+    rows = table[table["measure"] == "images"]
+    assert set(rows["verdict"]) == {expected} and rows["effect"].tolist() == pytest.approx(
+        [ratio] * len(rows)
+    )
+
+
+def withdraw(claims, label, *comparisons, why="It says nothing."):
+    """The claims with comparisons of one withdrawn; without any named, the claim."""
+    claim = claims.statements[label]
+    change = {"withdrawn": why}
+    if comparisons:
+        found = {
+            name: one.model_copy(update=change if name in comparisons else {})
+            for name, one in claim.comparisons.items()
+        }
+        change = {"comparisons": found}
+    statements = {**claims.statements, label: claim.model_copy(update=change)}
+    return claims.model_copy(update={"statements": statements})
+
+
+def test_what_is_withdrawn_enters_no_verdict(study, tmp_path):
+    """The biased version alone supports C3's part `published`."""
+    better = {("cifar10", "biased"): 93.0, ("cifar10", "bop"): 90.0, ("cifar10", "constant"): 90.1}
+    claims = withdraw(study.claims["quick"], "C3", "xnornet", "birealnet", why="One seed.")
+    gone = withdraw(claims, "C3", "biased", why="It was luck.")
+
+    def verdicts(claims):
+        table = recorded(study, tmp_path, better, claims)
+        rows = table[table["claim"] == "C3"].set_index("comparison")
+        return table, rows
+
+    _, before = verdicts(claims)
+    assert before.loc[[OVERALL, "biased"], "verdict"].tolist() == [YES, YES]
+    table, after = verdicts(gone)
+    assert after.loc[[OVERALL, "biased", "corrected"], "verdict"].tolist() == [NO, GONE, NO]
+    assert after.loc["biased", "withdrawn"] == "It was luck."
+    assert after.loc["corrected", "withdrawn"] == ""
+    assert after.loc[OVERALL, "withdrawn"] == "It was luck. One seed."
+    numbers = ["effect", "low", "high", "runs"]
+    assert after.loc["biased", numbers].equals(before.loc["biased", numbers]), (
+        "it is still measured"
+    )
+    shown = verdict_table(table).shown.set_index("claim")
+    row = shown.loc["C3 Bop2ndOrder reaches better accuracy than Bop."]
+    assert row.tolist() == [NO, "not supported 1, withdrawn 3", "It was luck. One seed."]
+    one = comparison_table(table, "C3").shown.set_index("comparison")
+    assert one.loc["biased", ["effect", "verdict"]].tolist() == ["+3.0", GONE]
+
+
+def test_a_withdrawn_claim_has_no_verdict(study, tmp_path):
+    table = recorded(study, tmp_path, {}, withdraw(study.claims["quick"], "C5"))
+    rows = table[table["claim"] == "C5"]
+    assert set(rows["verdict"]) == {GONE} and set(rows["withdrawn"]) == {"It says nothing."}
+    others = table[~table["claim"].isin(["C2", "C5"])]
+    assert GONE not in set(others["verdict"]) and set(others["withdrawn"]) == {""}
+
+
+def test_what_params_yaml_withdraws(study):
+    """C2 where its grid was seen to be one algorithm; what was tuned, where it was; no more."""
+    found = {
+        scale: {
+            (label, name)
+            for label, claim in claims.statements.items()
+            for name, one in claim.comparisons.items()
+            if claim.withdrawn or one.withdrawn
+        }
+        for scale, claims in study.claims.items()
+    }
+    small = study.claims["small"].statements
+    tuned = {(c, n) for c in ("C1", "C3") for n in small[c].comparisons if "tuned" in n}
+    grid = {("C2", "spread"), ("C2", "share")}
+    assert found["paper"] == set() and found["quick"] == grid
+    assert len(tuned) == 6
+    assert found["small"] == grid | tuned | {("C4", name) for name in small["C4"].comparisons}
+    reasons = [c.withdrawn for c in small.values()] + [
+        one.withdrawn for c in small.values() for one in c.comparisons.values()
+    ]
+    assert all(why.endswith(".") and why.count(". ") == 0 for why in reasons if why)
+
+
+def test_a_remark_of_params_yaml_stands_beside_its_comparison(study, tmp_path):
+    entries = study.entries("small", "imagenet")
+    table = judge(study.claims["small"], entries, tmp_path, "small")
+    rows = table.set_index(["claim", "comparison"])["note"]
+    remark = study.claims["small"].statements["C3"].comparisons["xnornet"].remark
+    assert remark and rows["C3", "xnornet"].endswith(f"; {remark}")
+    assert remark not in rows["C3", "birealnet"]
 
 
 def test_an_experiment_that_is_not_there_leaves_its_comparisons_undecided(study, tmp_path):

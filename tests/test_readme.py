@@ -32,21 +32,27 @@ def test_results_are_those_that_are_committed():
 
 def test_the_first_screen_is_a_figure_and_a_table_that_exist():
     first, figure, caption, table, *_ = block_of(README.read_text(encoding="utf-8")).split("\n\n")
-    assert first.startswith(f"At the scale `{leading(RESULTS)}`: ")
+    assert first.startswith(f"At the scale `{leading(RESULTS)}`: BinaryNet on CIFAR-10 (")
+    assert "Bi-Real Net on Imagenette (a subset of 3,000 training and 1,000 test images)" in first
     [path] = re.findall(r"!\[.+\]\((.+)\)", figure)
     assert Path(path).is_file() and f"Scale {leading(RESULTS)};" in caption
     assert table.startswith("| optimizer | test accuracy (%) | 95 % interval |")
 
 
-def results_of(folder: Path, accuracy: str) -> None:
-    (folder / "cifar10").mkdir(parents=True)
+def results_of(folder: Path, accuracy: str, verdict: str = "undecided", why: str = "") -> None:
+    for name in ("cifar10", "imagenet"):
+        (folder / name).mkdir(parents=True)
+    (folder / "imagenet" / "exhibits.json").write_text('{"title": "two on a subset"}')
     (folder / "cifar10" / "exhibits.json").write_text(
-        '{"exhibits": [{"kind": "figure", "name": "convergence", "title": "T", "caption": "C"},'
+        '{"title": "one on {CIFAR}", "exhibits": ['
+        '{"kind": "figure", "name": "convergence", "title": "T", "caption": "C"},'
         '{"kind": "table", "name": "table", "caption": "D", "columns": ["optimizer", "sigma",'
         f'"test accuracy (%)"], "rows": [["Bop", "", "{accuracy}"]]}}]}}'
     )
     (folder / "claims.csv").write_text(
-        "claim,comparison,statement,verdict\nC1,overall,It is so.,undecided\nC1,one,,supported\n"
+        "claim,comparison,statement,verdict,note,withdrawn\n"
+        f"C1,overall,It is so.,{verdict},,{why}\nC1,one,,supported,,\n"
+        "C2,overall,It is better.,supported,,\n"
     )
 
 
@@ -61,10 +67,22 @@ def test_block_is_replaced_and_nothing_else(tmp_path):
     assert text.startswith("before\n\n<!--") and text.endswith("-->\n\nafter\n")
     assert "quick/cifar10/convergence.png)" in text and "old" not in text
     assert text.count("| optimizer | test accuracy (%) |\n| --- | --: |\n| Bop | 91.2 |") == 1
-    assert "| It is so. | undecided |" in text and "| supported |" not in text
+    assert text.count("| It is so. | undecided |\n| It is better. | supported |\n") == 1
+    assert "At the scale `quick`: one on {CIFAR}, two on a subset; " in text
     readme.write_text("no place for it")
     with pytest.raises(ValueError, match="must hold the lines"):
         write_readme(readme, tmp_path)
+
+
+def test_what_is_withdrawn_stands_there_with_its_reason(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n\nold\n\n{END}")
+    results_of(tmp_path / "small", "62.3", "withdrawn", "It was luck.")
+    write_readme(readme, tmp_path)
+    assert (
+        "| claim of the paper | verdict here | withdrawn, and why |\n| --- | --- | --- |\n"
+        "| It is so. | withdrawn | It was luck. |\n| It is better. | supported |  |\n"
+    ) in readme.read_text()
 
 
 def test_the_larger_scale_leads_once_it_has_results(tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import re
+from html import escape
+from pathlib import Path
 
 import pytest
 from synthetic import write_records
@@ -47,6 +49,36 @@ def test_page_is_self_contained_and_repeatable(study, tmp_path):
     assert all((tmp_path / link).exists() for link in links)
 
 
+def test_what_is_withdrawn_is_shown_with_its_reason(study, tmp_path):
+    entries = study.entries("quick")
+    claims = study.claims["quick"]
+    write_claims(claims, entries, tmp_path, "quick")
+    write_report(study, "quick", tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    why = escape(claims.statements["C2"].withdrawn, quote=True).replace("&#x27;", "&#39;")
+    [heading] = re.findall(r'<h3 id="C2">.* <em>(.+)</em></h3>', html)
+    assert heading == "withdrawn" and f'<p class="missing">Withdrawn: {why}</p>' in html
+    assert html.count(why) == 2, "in the table of all claims, and with its own"
+    assert html.count("Withdrawn: ") == 1 and html.count("<td") > 20
+    assert "Effects above 0" in html and "Withdrawn comparisons count for nothing" in html
+
+
+def test_the_subset_of_imagenette_is_called_so_and_its_sizes_are_those_of_the_records(study):
+    results = Path("results/small")
+    records = load_records(study.entries("small"), results, "small", "imagenet")
+    [subset] = {COPIES[p["data"]["sha256"]] for p in records.provenance}
+    runs = records.runs.dropna(subset="test_images")
+    [test] = runs["test_images"].unique()
+    [train] = (runs["images_seen"] / runs["epochs"]).unique()
+    assert subset == f"a subset of {train:,.0f} training and {test:,.0f} test images"
+    assert records.images == f"Imagenette ({subset})" and subset in records.basis()
+    page = (results / "report.html").read_text(encoding="utf-8")
+    section = page.split('<h2 id="imagenet">')[1].split("<h2 ")[0]
+    assert section.startswith(f"XNOR-Net and Bi-Real Net on Imagenette ({subset})</h2>")
+    assert not re.search(r"ImageNet|[Pp]ublished at", section)
+    assert "ImageNet" not in page.split("<h2 ")[1], "nor among the claims"
+
+
 @pytest.mark.slow
 def test_page_of_the_whole_study(study, tmp_path):
     entries = study.entries("quick")
@@ -70,7 +102,7 @@ def test_images_that_are_no_download_are_called_so(study, tmp_path):
     """On top of the page, with hash, and in every caption."""
     entries = study.entries("quick", "normalization")
     write_records(entries, tmp_path)
-    [jpeg] = COPIES
+    [jpeg] = [sha256 for sha256, what in COPIES.items() if "JPEG" in what]
     for path in tmp_path.glob("runs/*/provenance.json"):
         facts = json.loads(path.read_text())
         facts["data"] = {"name": "cifar10", "sha256": jpeg, "origin": "folder"}

@@ -21,7 +21,7 @@ from .statistics import (
 
 UNITS = {
     "accuracy": "points",
-    "images": "% fewer images",
+    "images": "times as many images",
     "spread": "points",
     "share": "percentage points",
 }
@@ -38,7 +38,8 @@ class Contrast:
     """What a comparison found.
 
     Attributes:
-        estimate: the difference, positive where it speaks for the first.
+        estimate: the difference, positive where it speaks for the first; of images the logarithm of
+            the second's number by the first's (see `times_as_many`).
         over: what `estimate.n` counts: seeds, settings or cells.
         metric: the column of metrics.json or, for images, of history.csv that was read.
         runs, against_runs: ids behind the two sides.
@@ -113,7 +114,7 @@ def _of_accuracy(
 def _of_images(
     of: pd.DataFrame, against: pd.DataFrame, comparison: Comparison, records: Records, level: float
 ) -> Contrast:
-    """The logarithm of the partner's images by the run's, averaged, then as percent fewer."""
+    """The logarithm of the partner's images by the run's."""
     sides = []
     for runs in (of, against):
         bounds = [images_of_run(records, run, level) for run in runs["run"]]
@@ -123,10 +124,14 @@ def _of_images(
         low = np.log(pairs["least_against"] / pairs["most"])
         high = np.log(pairs["most_against"] / pairs["least"])
     found = _of_pairs(pairs.assign(low=low, high=high), records.curve)
-    *logs, n = found.estimate
-    fewer = Estimate(*(100 * (1 - np.exp(-np.array(logs)))), n)
     notes = [note for runs in sides for note in _describe_reach(runs, level)]
-    return replace(found, estimate=fewer, notes=tuple(notes))
+    return replace(found, notes=tuple(notes))
+
+
+def times_as_many(estimate: Estimate) -> Estimate:
+    """How many times as many images the first needs, of the estimate of a `Contrast` of images."""
+    value, low, high, n = estimate
+    return Estimate(np.exp(-value), np.exp(-high), np.exp(-low), n)
 
 
 def _describe_reach(runs: pd.DataFrame, level: float) -> list[str]:

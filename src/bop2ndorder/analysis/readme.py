@@ -9,23 +9,22 @@ from pathlib import Path
 import pandas as pd
 
 from .claims import FILE as CLAIMS
-from .claims import statements
+from .claims import parse_claims, statements
 from .exhibits import markdown
 
 BEGIN, END = "<!-- results: written by `bop2ndorder readme` -->", "<!-- end of results -->"
 # The README leads with the largest scale that there are results of.
 SCALES = {
-    "paper": "At the scale `paper`: the published settings on CIFAR-10 and ImageNet.",
+    "paper": "At the scale `paper`: {}, all as published.",
     "small": """\
-At the scale `small`: CIFAR-10 and Imagenette with narrow networks and few epochs, on two CPU cores.
-Published numbers stand beside ours for reference: they were reached with far wider networks in many
-more epochs.""",
+At the scale `small`: {}; narrow networks and few epochs, on two CPU cores. Published numbers \
+stand beside ours for reference: they were reached with a far wider network in many more epochs.""",
     "quick": """\
-At the scale `quick`: handwritten digits and narrow networks, on a CPU. This shows that everything
-works from end to end. It says little about CIFAR-10 and ImageNet: published numbers stand beside
-ours for reference, they were measured on other data with far larger networks.""",
+At the scale `quick`: {}; narrow networks, on a CPU. This shows that everything works from end to \
+end. It says little about CIFAR-10 and ImageNet.""",
 }
 EXPERIMENT, FIGURE, TABLE = "cifar10", "convergence", "table"
+COMPARED = (EXPERIMENT, "imagenet")
 # A README has room for the rest only; the report has all.
 LEFT_OUT = {"gamma", "sigma", "threshold", "training accuracy (%)"}
 
@@ -50,11 +49,12 @@ def write_readme(readme: Path, results: Path) -> None:
 
 def leading(results: Path) -> str:
     """The largest scale with the tables and verdicts that the README shows."""
+    needed = [*map(_exhibits, COMPARED), CLAIMS]
     for scale in SCALES:
-        if all((results / scale / name).is_file() for name in (_exhibits(), CLAIMS)):
+        if all((results / scale / name).is_file() for name in needed):
             return scale
     raise FileNotFoundError(
-        f"no scale in {results} has {_exhibits()} and {CLAIMS} yet: `snakemake report` makes them"
+        f"no scale in {results} has {', '.join(needed)} yet: `snakemake report` makes them"
     )
 
 
@@ -72,25 +72,27 @@ def block_of(page: str, begin: str = BEGIN, end: str = END) -> str:
 
 
 def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
-    """What should stand between the comments: a figure, a table and the verdicts.
+    """What should stand between the comments: the data, a figure, a table and the verdicts.
 
     Args:
         scale: whose results they are.
         folder: results/SCALE, for links.
         read: the text of a file by its name within that folder.
     """
-    shown = json.loads(read(_exhibits()))["exhibits"]
-    exhibits = {exhibit["name"]: exhibit for exhibit in shown}
+    sections = {name: json.loads(read(_exhibits(name))) for name in COMPARED}
+    exhibits = {exhibit["name"]: exhibit for exhibit in sections[EXPERIMENT]["exhibits"]}
     figure, table = exhibits[FIGURE], exhibits[TABLE]
     frame = pd.DataFrame(table["rows"], columns=table["columns"])
     kept = frame[[name for name in frame.columns if name not in LEFT_OUT]]
-    claims = statements(pd.read_csv(io.StringIO(read(CLAIMS))))
+    claims = statements(parse_claims(io.StringIO(read(CLAIMS))))
     verdicts = pd.DataFrame(
         {"claim of the paper": claims["statement"], "verdict here": claims["verdict"]}
     )
+    if claims["withdrawn"].any():
+        verdicts["withdrawn, and why"] = claims["withdrawn"]
     return "\n\n".join(
         [
-            SCALES[scale],
+            SCALES[scale].format(", ".join(section["title"] for section in sections.values())),
             f"![{figure['title']}]({folder}/{EXPERIMENT}/{FIGURE}.png)",
             f"*{figure['caption']}*",
             markdown(kept).rstrip(),
@@ -102,5 +104,5 @@ def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
     )
 
 
-def _exhibits() -> str:
-    return f"{EXPERIMENT}/exhibits.json"
+def _exhibits(experiment: str) -> str:
+    return f"{experiment}/exhibits.json"

@@ -8,7 +8,8 @@ from .settings import NonNegative, Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
-# accuracy: difference in points. images: percent fewer training images to reach an accuracy.
+# accuracy: difference in points. images: how many times as many training images it takes to reach
+# an accuracy.
 # spread: standard deviation over the settings of a grid, in points. share: percentage of a grid's
 # settings within 2 points of the best.
 Measure = Literal["accuracy", "images", "spread", "share"]
@@ -26,12 +27,12 @@ class Margins(Strict):
 
     Attributes:
         accuracy, spread: in points.
-        images: in percent.
+        images: up to how many times as many count as the same, 1 or more.
         share: in points of percentage.
     """
 
     accuracy: NonNegative
-    images: NonNegative
+    images: Annotated[float, Field(ge=1)]
     spread: NonNegative
     share: NonNegative
 
@@ -46,6 +47,8 @@ class Comparison(Strict):
         paired_by: columns in which the two runs of a pair agree (not read by spread and share,
             which pair grids cell by cell).
         part: comparisons with the same part are alternatives; by default each stands for itself.
+        remark: what a reader should know of it besides.
+        withdrawn: a sentence that says why it counts for nothing; by default it counts.
     """
 
     experiment: Name
@@ -56,14 +59,20 @@ class Comparison(Strict):
         list[Literal["seed", "arm", "network", "norm", "optimizer"]], Field(min_length=1)
     ] = ["seed"]
     part: Name | None = None
+    remark: Text | None = None
+    withdrawn: Text | None = None
 
 
 class Claim(Strict):
-    """A claim: what it says, when it counts as supported in one sentence, and what decides it."""
+    """A claim: what it says, when it counts as supported in one sentence, and what decides it.
+
+    `withdrawn` withdraws all its comparisons; see there.
+    """
 
     claim: Text
     criterion: Text
     comparisons: Annotated[dict[Name, Comparison], Field(min_length=1)]
+    withdrawn: Text | None = None
 
 
 class Claims(Strict):
