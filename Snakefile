@@ -133,9 +133,9 @@ rule train:
     output:
         [RUN / name for name in (*RUN_FILES, "done.json")],
     log:
-        RUN / "train.log",
+        WORK.log("{run}"),
     benchmark:
-        RUN / "benchmark.tsv"
+        WORK.log("{run}").with_suffix(".tsv")
     threads: lambda w: WORK.runs[w.run].settings.threads
     resources:
         gpu=1,

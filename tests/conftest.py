@@ -5,9 +5,14 @@ import shutil
 
 import pytest
 
+from bop2ndorder.numerics import pin
+
 # Before torch is imported: small tensors gain nothing from threads, and on a busy machine two
 # threads that wait for each other take ten times as long as one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As the command line does, which tests call in this process.
+pin("numpy")
+pin("torch")
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 from studies import ROOT, cut_down, keep, read, write
 
+from bop2ndorder.numerics import PINS
+
 IDENTITY = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
@@ -143,7 +145,11 @@ class Project:
     def _env(self) -> dict[str, str]:
         """This Python's tools, the copy's code, no configuration of the user's or an outer make."""
         return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("MAKE") and not any(name in pins for pins in PINS.values())
+            },
             **IDENTITY,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder / "src"),

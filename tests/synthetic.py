@@ -77,11 +77,23 @@ def write_record(run, folder: Path) -> None:
             "sha256": _sha256(settings["data_name"]),
             "origin": SOURCES.get(settings["data"]["source"], "download"),
         },
+        "code": {"training": "0123456789", "preparing": "9876543210"},
         "commit": "0123456789abcdef0123456789abcdef01234567",
         "dirty": False,
         "versions": {"python": "3.11.2", "torch": "2.14.1"},
-        "hardware": {"processor": "a processor", "cores": 2, "gpu": None},
+        "device": "cpu",
+        "processor": {"model": "a processor", "vendor": "a maker", "extensions": [], "cores": 2},
+        "system": "Linux x86_64",
+        "threads": settings["threads"],
+        "numerics": {
+            "in_force": "native",
+            "aten": "AVX2",
+            "onednn": None,
+            "mkl": None,
+            "numpy": "baseline",
+        },
         "train_seconds": 12.5,
+        "images_per_second": [1000.0] * settings["epochs"],
     }
     for name, content in (("metrics.json", metrics), ("provenance.json", provenance)):
         (folder / name).write_text(json.dumps(content, indent=1))
@@ -119,7 +131,6 @@ def _history(settings: dict, chance: random.Random) -> list[dict]:
                 "sigma": None,
                 "threshold": 1e-8,
                 "lr": 0.01,
-                "images_per_second": 1000.0,
             }
         )
     return rows

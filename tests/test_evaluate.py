@@ -8,15 +8,15 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tiny import finished_run
+from tiny import finished_run, origin_of
 
 from bop2ndorder.evaluate import (
+    ORIGIN,
     RECORD,
     accuracy,
     evaluate,
     last_epoch,
     read_history,
-    same_history,
     score,
 )
 from bop2ndorder.load import load_run
@@ -32,7 +32,13 @@ def trained(digits, tmp_path_factory):
 @pytest.fixture
 def run(trained, tmp_path):
     """A copy of the trained run, to be damaged."""
+    (tmp_path / "runs" / "quick").mkdir(parents=True)
+    shutil.copy(origin_of(trained), tmp_path / "runs" / "quick")
     return shutil.copytree(trained, tmp_path / "runs" / "quick" / "a-run")
+
+
+def judged(run, record):
+    return evaluate(run, record, origin_of(run))
 
 
 def write_predictions(path, top, labels, loss, split="test"):
@@ -81,21 +87,17 @@ def test_the_last_epoch_is_the_headline_not_the_best():
     }
 
 
-def test_histories_are_the_same_whatever_the_times():
-    text = "epoch,gamma,sigma,images_per_second\n1,0.1,,{}\n"
-    first, slower = (read_history(text.format(speed)) for speed in (100.0, 7.0))
-    assert same_history(first, slower)
-    assert not same_history(first, read_history(text.replace("0.1", "0.2").format(100.0)))
-    assert not same_history(first, first * 2)
-
-
 def test_a_record_has_the_metrics_of_the_run(run, tmp_path):
     record = tmp_path / "record"
-    metrics = evaluate(run, record)
+    metrics = judged(run, record)
     assert sorted(path.name for path in record.iterdir()) == sorted(RECORD)
     assert json.loads((record / "metrics.json").read_text()) == metrics
-    for name in RECORD[1:]:
-        assert (record / name).read_bytes() == (run / name).read_bytes()
+    assert (record / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
+    facts = json.loads((record / "provenance.json").read_text())
+    noted = json.loads(origin_of(run).read_text())
+    assert noted.pop("weights_sha256") == metrics["weights_sha256"]
+    assert facts == json.loads((run / "run.json").read_text()) | noted
+    assert set(noted) == set(ORIGIN)
     last = read_history((run / "history.csv").read_text())[-1]
     assert (metrics["run"], metrics["epochs"], metrics["images_seen"]) == ("a-run", 3, 180)
     assert metrics["val_top1_percent"] == 100 * last["val_accuracy"]
@@ -117,7 +119,7 @@ def test_a_damaged_file_is_named_and_no_record_is_written(run, tmp_path, name, d
         path.write_bytes(content[:-9] if damage == "truncated" else altered(content))
     damaged = name if name != "done.json" or damage != "altered" else "weights.safetensors"
     with pytest.raises(ValueError, match=f"{damaged} is missing or damaged: restore it with"):
-        evaluate(run, tmp_path / "record")
+        judged(run, tmp_path / "record")
     assert not (tmp_path / "record").exists()
     with pytest.raises((ValueError, FileNotFoundError)):
         load_run("a-run", tmp_path / "runs")
@@ -129,28 +131,50 @@ def altered(content: bytes) -> bytes:
     return content[:place] + (b"5" if place >= 0 else b"") + content[place + 1 :]
 
 
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def stamps(folder):
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
 
 def test_an_equal_record_is_left_untouched(digits, run, tmp_path):
-    """Trained again, the run differs in times only; so git sees no change."""
+    """Trained again, the run has the same files and its note other times; so git sees no change."""
     record = tmp_path / "record"
-    evaluate(run, record)
+    judged(run, record)
     before = stamps(record)
     again = finished_run(digits, tmp_path / "again" / "a-run")
-    assert (again / "history.csv").read_bytes() != (run / "history.csv").read_bytes(), "times"
-    evaluate(again, record)
+    assert contents(again) == contents(run)
+    assert origin_of(again).read_bytes() != origin_of(run).read_bytes(), "times"
+    judged(again, record)
     assert stamps(record) == before
+
+
+@pytest.mark.parametrize("note", [None, "", "of other weights"])
+def test_a_run_whose_origin_is_lost_has_a_record_that_says_so(run, tmp_path, note):
+    """As `dvc pull` brings it; a note of another result of the same name tells nothing of it."""
+    path = origin_of(run)
+    noted = json.loads(path.read_text())
+    path.unlink()
+    if note is not None:
+        path.write_text(
+            note or "{"
+            if note != "of other weights"
+            else json.dumps(noted | {"weights_sha256": "other"})
+        )
+    judged(run, tmp_path / "record")
+    facts = json.loads((tmp_path / "record" / "provenance.json").read_text())
+    assert facts == json.loads((run / "run.json").read_text()) | dict.fromkeys(ORIGIN)
 
 
 @pytest.mark.parametrize("name", RECORD)
 def test_a_record_that_is_incomplete_is_completed(run, tmp_path, name):
     record = tmp_path / "record"
-    evaluate(run, record)
+    judged(run, record)
     before = stamps(record)
     (record / name).unlink()
-    evaluate(run, record)
+    judged(run, record)
     assert (record / name).read_bytes() == before[name][0]
 
 
@@ -166,17 +190,17 @@ def test_a_record_that_is_incomplete_is_completed(run, tmp_path, name):
 )
 def test_a_record_that_says_something_else_is_replaced(run, tmp_path, name, content):
     record = tmp_path / "record"
-    evaluate(run, record)
+    judged(run, record)
     before = stamps(record)
     (record / name).write_text(content)
-    evaluate(run, record)
+    judged(run, record)
     assert {n: c for n, (c, _) in stamps(record).items()} == {n: c for n, (c, _) in before.items()}
 
 
 def test_the_record_of_other_weights_is_replaced(digits, run, tmp_path):
     record = tmp_path / "record"
-    evaluate(finished_run(digits, tmp_path / "other" / "a-run", seed=1), record)
-    evaluate(run, record)
+    judged(finished_run(digits, tmp_path / "other" / "a-run", seed=1), record)
+    judged(run, record)
     found = json.loads((record / "metrics.json").read_text())
     assert found["weights_sha256"] == sha256(run / "weights.safetensors")
     assert (record / "history.csv").read_bytes() == (run / "history.csv").read_bytes()

@@ -101,7 +101,7 @@ print(json.dumps({entry.run.id: entry.arm for entry in load_study().entries("qui
 # A full disk, file by file
 
 
-@pytest.mark.parametrize("name", ["history.csv", "provenance.json", "done.json"])
+@pytest.mark.parametrize("name", ["history.csv", "run.json", "done.json"])
 def test_a_full_disk_is_a_sentence_with_run_and_folder(here, name):
     work, run = workflow(), here
     path = work.run(run) / name
@@ -161,9 +161,12 @@ def test_the_reason_is_the_last_that_is_known(here):
     shutil.rmtree(work.record(run))
     assert reason() == "trained, but not evaluated yet"
     (work.run(run) / "done.json").unlink()
-    (work.run(run) / "train.log").touch()
-    assert "was stopped" in reason() and reason().endswith(f"see {work.run(run)}/train.log")
-    shutil.rmtree(work.run(run))
+    work.log(run).parent.mkdir(parents=True)
+    work.log(run).touch()
+    assert reason() == "not trained yet", "a training that ended, whose run was removed"
+    work.origin(run).unlink()
+    assert "was stopped" in reason() and reason().endswith(f"see {work.log(run)}")
+    work.log(run).unlink()
     assert reason() == "not trained yet"
     data = work.runs[run].data
     for name, expected in ((data, f"its data set {data}: a reason"), (run, "a reason")):

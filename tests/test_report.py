@@ -13,6 +13,7 @@ from bop2ndorder.analysis.readme import block_of
 from bop2ndorder.analysis.records import COPIES, describe_data
 from bop2ndorder.analysis.report import provenance
 from bop2ndorder.config import load_study
+from bop2ndorder.evaluate import ORIGIN
 
 LOADED = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|@import|url\(""")
 RECORD = {
@@ -20,7 +21,9 @@ RECORD = {
     "commit": "0123456789abcdef",
     "dirty": False,
     "versions": {"python": "3.11.2"},
-    "hardware": {"processor": "one", "gpu": None},
+    "device": "cpu",
+    "processor": {"model": "one", "vendor": "a maker", "extensions": ["avx2"], "cores": 2},
+    "numerics": {"in_force": "native", "aten": "AVX2", "mkl": None},
     "train_seconds": 90.0,
 }
 
@@ -122,13 +125,18 @@ def test_images_that_are_no_download_are_called_so(study, tmp_path):
 
 
 def test_provenance_counts_what_differs():
-    other = {**RECORD, "hardware": {"processor": "two", "gpu": "a card"}, "dirty": True}
+    other = {**RECORD, "device": "a card", "dirty": True}
+    lost = {**RECORD, **dict.fromkeys(ORIGIN)}
     found = dict(provenance([RECORD, RECORD, other], planned=4))
     assert found["Runs"] == ["3 of 4 have a record"]
     assert found["Training time"] == ["4.5 minutes in all"]
-    assert found["Hardware"] == ["processor one (2 runs)", "processor two, gpu a card (1 run)"]
+    assert found["Hardware"] == ["one, 2 cores (2 runs)", "a card, one, 2 cores (1 run)"]
+    assert found["Numerics"] == ["in_force native, aten AVX2"]
     assert found["Code"] == [
         "commit 0123456789ab (2 runs)",
         "commit 0123456789ab with changes (1 run)",
     ]
     assert found["Versions"] == ["python 3.11.2"]
+    found = dict(provenance([RECORD, lost], planned=2))
+    assert found["Training time"] == ["1.5 minutes in all"]
+    assert {found[name][1] for name in ("Hardware", "Numerics", "Versions")} == {"unknown (1 run)"}

@@ -3,7 +3,6 @@
 `make stress` kills thirty times at random moments, `make test` at chosen ones.
 """
 
-import csv
 import os
 import random
 import re
@@ -60,16 +59,11 @@ def project(prepared, tmp_path):
 
 
 def result(project):
-    """Weights, predictions, and the history without times, of the one run; None if not finished."""
+    """All files of the one run; None if not finished."""
     found = {path.name: path for path in project.folder.glob("runs/quick/*/*")}
     if "done.json" not in found:
         return None
-    with found["history.csv"].open(newline="") as file:
-        history = [{**row, "images_per_second": None} for row in csv.DictReader(file)]
-    assert len(history) == EPOCHS
-    return [
-        found[f"{name}.safetensors"].read_bytes() for name in ("weights", "predictions")
-    ], history
+    return {name: path.read_bytes() for name, path in found.items()}
 
 
 def wait(condition, seconds=60.0, step=0.005):
@@ -94,7 +88,7 @@ def training(project, command):
 
 
 def before_the_first_checkpoint(project):
-    begun = any(log.stat().st_size for log in project.folder.glob("runs/quick/*/train.log"))
+    begun = any(log.stat().st_size for log in project.folder.glob("logs/quick/train/*.log"))
     return begun and not any(project.folder.glob("runs/.checkpoints/quick/*"))
 
 
@@ -162,7 +156,7 @@ KILLS = [
 def test_a_run_killed_four_times_ends_as_if_nothing_had_happened(project, uninterrupted):
     for moment, target, number in KILLS:
         assert interrupt(project, moment, target, number), moment
-    (log,) = project.folder.glob("runs/quick/*/train.log")
+    (log,) = project.folder.glob("logs/quick/train/*.log")
     assert "epoch 1/" not in log.read_text(), "it went on from a checkpoint"
     assert f"epoch {EPOCHS}/{EPOCHS}" in log.read_text()
     assert not project.snakemake("train_all"), "what is written is done"

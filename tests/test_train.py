@@ -54,7 +54,7 @@ def test_history_has_a_row_an_epoch_and_these_columns(digits, tmp_path):
     flips = [f"flip_rate/{layer}" for layer in LAYERS]
     expected = [*NUMBERS, "val_accuracy", "flip_rate", *flips]
     assert lines[0].split(",") == [
-        *expected, "gamma", "sigma", "threshold", "lr", "images_per_second",
+        *expected, "gamma", "sigma", "threshold", "lr",
     ]  # fmt: skip
     rows = history(tmp_path / "run")
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -74,7 +74,7 @@ def test_losses_and_accuracies_are_means_over_the_split(digits, tmp_path, monkey
     monkeypatch.setattr(Trainer, "step", watched)
     chosen = settings(lr=1e-30, epochs=1, batch_size=60)
     chosen["optimizer"] = {"name": "bop", "gamma": 1e-12, "threshold": 1.0}
-    network = train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
+    network, _ = train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
     (row,) = history(tmp_path / "run")
     assert float(row["flip_rate"]) == 0
     validation = next(digits.batches("validation", 60))
@@ -178,7 +178,7 @@ def test_real_weights_are_trained_by_keras_adam(digits, tmp_path, deviation, cho
     handle = register_optimizer_step_pre_hook(shrink)
     try:
         run = settings(chosen, lr=1.0)
-        network = train(run, digits, tmp_path / "run", tmp_path / "run.pt")
+        network, _ = train(run, digits, tmp_path / "run", tmp_path / "run.pt")
     finally:
         handle.remove()
     binary = [layer.weight for layer in binary_layers(network).values()] if chosen == "bop" else []
@@ -270,7 +270,7 @@ def test_training_changed_the_weights_it_is_to_change(digits, optimizer, tmp_pat
     chosen = settings(optimizer)
     torch.manual_seed(0)
     fresh = build(num_classes=10, image_size=16, **network_settings(chosen))
-    trained = train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
+    trained, _ = train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
     for (name, before), after in zip(fresh.named_parameters(), trained.parameters(), strict=True):
         assert not torch.equal(before, after), name
 
@@ -281,7 +281,7 @@ def test_recomputed_statistics_are_those_of_training_batches(digits, tmp_path):
     They change what a network says of images, but not how it is trained.
     """
     networks = {
-        kind: train(settings(norm_statistics=kind), digits, tmp_path / kind, tmp_path / "c.pt")
+        kind: train(settings(norm_statistics=kind), digits, tmp_path / kind, tmp_path / "c.pt")[0]
         for kind in ("moving", "recomputed")
     }
     moving, recomputed = networks["moving"], networks["recomputed"]

@@ -169,7 +169,7 @@ def test_the_training_key_covers_what_a_training_loads(project):
         shutil.rmtree(project.folder / part / run)
     record = f"results/quick/runs/{run}/metrics.json"
     project.call("env", "PYTHONPROFILEIMPORTTIME=1", "snakemake", "--", record)
-    logs = [f"runs/quick/{run}/train.log", f"logs/quick/evaluate/{run}.log"]
+    logs = [f"logs/quick/{rule}/{run}.log" for rule in ("train", "evaluate")]
     text = "".join((project.folder / log).read_text() for log in logs)
     loaded = set(re.findall(r"import time: .*\| +bop2ndorder\.?(\S*)", text))
     decisive = {name for name in loaded if name.partition(".")[0] not in AROUND}

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from bop2ndorder.data import Data
-from bop2ndorder.provenance import provenance
+from bop2ndorder.provenance import origin, run_facts
 from bop2ndorder.store import write_done, write_json
 from bop2ndorder.train import train
 from bop2ndorder.workflow import RUN_FILES
@@ -47,17 +47,19 @@ def settings(optimizer: str = "bop", **changes) -> dict:
 def finished_run(data: Data, folder: Path, **changes) -> Path:
     """Train a run and write all its files, as the command line does; its folder."""
     chosen = settings(**changes)
-    network = train(chosen, data, folder, folder.with_suffix(".pt"))
-    facts = provenance(folder.name, chosen, data, network, folder / "history.csv")
-    write_json(folder / "provenance.json", facts)
+    network, rows = train(chosen, data, folder, folder.with_suffix(".pt"))
+    write_json(folder / "run.json", run_facts(folder.name, chosen, data, network))
+    write_json(origin_of(folder), origin(folder, rows, "cpu"))
     write_done(folder, RUN_FILES)
     return folder
 
 
+def origin_of(folder: Path) -> Path:
+    """Where the training of a run notes its origin: beside the run here."""
+    return folder.with_name(f"{folder.name}.json")
+
+
 def history(folder: Path) -> list[dict[str, str]]:
-    """The rows of a run's history.csv, without times."""
+    """The rows of a run's history.csv."""
     with (folder / "history.csv").open(newline="") as file:
-        return [
-            {name: value for name, value in row.items() if name != "images_per_second"}
-            for row in csv.DictReader(file)
-        ]
+        return [*csv.DictReader(file)]

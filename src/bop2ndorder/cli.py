@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .failures import EXPECTED, noted
+from .numerics import pin
 from .processes import end_with_caller, tidy_at_sigterm
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Sentences(click.Group):
 def main(ctx: click.Context, params: str, scale: str | None) -> None:
     """Reproduce, and look beyond, "A Bop and Beyond" (2021)."""
     end_with_caller()
+    pin("numpy")  # whatever the command computes
     ctx.obj = lambda: _workflow(params, scale)
 
 
@@ -86,23 +88,27 @@ def train(load: Load, run: str) -> None:
     click.get_current_context().with_resource(leased_gpu())
     # cuBLAS reads this when it is loaded; without it, its sums differ from call to call.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if planned.settings.numerics == "portable":
+        pin("torch")
     import torch
 
     from .data import open_data
     from .progress import Progress
-    from .provenance import provenance
+    from .provenance import origin, run_facts
     from .store import write_done, write_json
     from .train import train
     from .workflow import RUN_FILES
 
     settings = planned.settings.model_dump()
-    folder = workflow.run(run)
+    folder, note = workflow.run(run), workflow.origin(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with noted(workflow.note(run), folder), Progress(run, settings["epochs"]) as progress:
         data = open_data(workflow.data(planned.data))
-        network = train(settings, data, folder, workflow.checkpoint(run), device, progress)
-        facts = provenance(run, settings, data, network, folder / "history.csv")
-        write_json(folder / "provenance.json", facts)
+        note.unlink(missing_ok=True)
+        network, history = train(settings, data, folder, workflow.checkpoint(run), device, progress)
+        write_json(folder / "run.json", run_facts(run, settings, data, network))
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_json(note, origin(folder, history, device))
         write_done(folder, RUN_FILES)
 
 

@@ -15,18 +15,25 @@ from .store import DONE, damaged_file, read_json, write_json
 
 RECORD = ("metrics.json", "history.csv", "provenance.json")
 TIMES = "images_per_second"
+# What a record says of how its run was made, and what no other run of the same result repeats.
+ORIGIN = (
+    "code", "commit", "dirty", "versions", "device", "processor", "system", "threads", "numerics",
+    "train_seconds", TIMES,
+)  # fmt: skip
 PREFIX = {"validation": "val", "test": "test"}
 
 
-def evaluate(run: Path, record: Path) -> dict[str, Any]:
+def evaluate(run: Path, record: Path, origin: Path) -> dict[str, Any]:
     """Write the record of a finished run.
 
-    A record that is there already and says the same (apart from times) is left as it is, so that
-    reproducing a result on the same kind of machine changes nothing in git.
+    A record that is there already and has the same metrics and history is left as it is, so that
+    reproducing a result changes nothing in git.
 
     Args:
-        run: folder with weights, predictions, history, provenance and done.json.
+        run: folder with weights, predictions, history, run.json and done.json.
         record: folder for metrics.json, history.csv and provenance.json.
+        origin: what the training noted of its code, machine and times. Where that is lost, as for
+            a run that `dvc pull` brought, or is of another result, the record says null of it.
 
     Returns:
         the metrics.
@@ -37,8 +44,9 @@ def evaluate(run: Path, record: Path) -> dict[str, Any]:
     metrics, history = judge(run)
     if not _same(record, metrics, history):
         record.mkdir(parents=True, exist_ok=True)
-        for name in RECORD[1:]:
-            shutil.copyfile(run / name, record / name)
+        shutil.copyfile(run / "history.csv", record / "history.csv")
+        facts = {**read_json(run / "run.json"), **_origin(origin, metrics["weights_sha256"])}
+        write_json(record / "provenance.json", facts)
         write_json(record / "metrics.json", metrics)
     return metrics
 
@@ -107,16 +115,20 @@ def read_history(text: str) -> list[dict[str, float | None]]:
     ]
 
 
-def same_history(one: list[dict], other: list[dict]) -> bool:
-    """Whether two histories agree in everything but times."""
-    return [{**row, TIMES: None} for row in one] == [{**row, TIMES: None} for row in other]
-
-
 def _same(record: Path, metrics: dict[str, Any], history: list[dict]) -> bool:
     if not all((record / name).exists() for name in RECORD):
         return False
     try:
         recorded = read_history((record / "history.csv").read_text(encoding="utf-8"))
-        return read_json(record / "metrics.json") == metrics and same_history(recorded, history)
+        return read_json(record / "metrics.json") == metrics and recorded == history
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _origin(path: Path, weights: str) -> dict[str, Any]:
+    try:
+        noted = read_json(path)
+    except (OSError, ValueError):
+        noted = {}
+    known = noted.get("weights_sha256") == weights
+    return {name: noted.get(name) if known else None for name in ORIGIN}

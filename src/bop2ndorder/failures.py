@@ -81,11 +81,11 @@ def _reason(workflow: "Workflow", run: "Run") -> str:
         with suppress(FileNotFoundError):
             text = workflow.note(name).read_text(encoding="utf-8").strip()
             return text if name == run.id else f"its data set {name}: {text}"
-    folder, record = workflow.run(run.id), workflow.record(run.id)
+    folder, record, log = (f(run.id) for f in (workflow.run, workflow.record, workflow.log))
     if (record / "metrics.json").exists():
         return f"a file in {record} is damaged: `git checkout {record}` restores it"
     if (folder / DONE).exists():
         return "trained, but not evaluated yet"
-    if (folder / "train.log").exists():
-        return f"its training was stopped, by a kill or for want of memory: see {folder}/train.log"
+    if log.exists() and not workflow.origin(run.id).exists():
+        return f"its training was stopped, by a kill or for want of memory: see {log}"
     return "not trained yet"

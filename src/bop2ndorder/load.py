@@ -31,7 +31,7 @@ def load_run(run: str, root: str | Path = "runs") -> nn.Module:
         )
     if damaged := damaged_file(found[0], hashes=True):
         raise ValueError(f"{found[0] / damaged} is damaged: restore it with `dvc checkout runs`")
-    facts = read_json(found[0] / "provenance.json")
+    facts = read_json(found[0] / "run.json")
     network = build(
         num_classes=facts["data"]["classes"],
         image_size=facts["settings"]["data"]["image_size"],

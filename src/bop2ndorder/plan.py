@@ -7,8 +7,9 @@ import torch
 
 from .config import Run
 from .config.codes import unknown_code
-from .evaluate import TIMES, read_history
+from .evaluate import TIMES
 from .operations import CPU_RATE, GPU_RATE, operations_per_image, training_speed
+from .record import read_record
 from .store import DONE
 from .workflow import Workflow
 
@@ -67,10 +68,9 @@ def recorded_speeds(workflow: Workflow) -> dict[tuple, float]:
     """Kind of run -> median images per second in the scale's records."""
     speeds: dict[tuple, list[float]] = {}
     for name, run in workflow.runs.items():
-        history = workflow.record(name) / "history.csv"
-        if history.exists():
-            rows = read_history(history.read_text(encoding="utf-8"))
-            speeds.setdefault(kind(run), []).extend(row[TIMES] for row in rows)
+        record = read_record(workflow.record(name))
+        if record is not None and record.provenance[TIMES]:
+            speeds.setdefault(kind(run), []).extend(record.provenance[TIMES])
     return {found: median(values) for found, values in speeds.items()}
 
 

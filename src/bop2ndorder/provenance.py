@@ -1,8 +1,9 @@
-"""Where a number comes from: commit, versions, hardware, data, time."""
+"""Where a number comes from: data and settings; code, versions, machine and times."""
 
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,25 @@ import torch
 from torch import nn
 
 from .binary import binary_layers
+from .config.codes import code_at_hand
 from .data.dataset import Data
-from .evaluate import TIMES, read_history
+from .evaluate import TIMES
+from .numerics import cpuinfo, in_force
+from .store import file_sha256
 
 LIBRARIES = ("torch", "numpy", "safetensors")
+VECTORS = re.compile(r"sse4_2|avx.*|fma|amx.*")
 
 
-def provenance(
-    run_id: str, settings: dict[str, Any], data: Data, network: nn.Module, history: Path
+def run_facts(
+    run_id: str, settings: dict[str, Any], data: Data, network: nn.Module
 ) -> dict[str, Any]:
-    """All that a record says of its origin; the place on the disk and the user are left out.
+    """What is the same wherever and whenever the run is trained.
 
     Args:
         run_id, settings: the run.
         data: the prepared data set it was trained on.
         network: the trained network.
-        history: the run's history.csv, for the time that all its epochs took.
     """
     binary = sum(layer.weight.numel() for layer in binary_layers(network).values())
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -40,21 +44,36 @@ def provenance(
             "classes": data.num_classes,
         },
         "parameters": {"binary": binary, "real": parameters - binary},
+    }
+
+
+def origin(folder: Path, history: list[dict[str, Any]], device: str) -> dict[str, Any]:
+    """What another commit, machine or hour changes; the disk and the user are left out.
+
+    Args:
+        folder: of the run, which holds its weights: so the note is known to be of this result.
+        history: the rows of all epochs, those before the run was resumed too, with their speeds.
+        device: on which it was trained, "cpu" or a CUDA device.
+    """
+    images = history[0]["images_seen"]  # of each epoch
+    return {
+        "weights_sha256": file_sha256(folder / "weights.safetensors"),
+        "code": {part: code["hash"] for part, code in code_at_hand().items()},
         **commit(),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in LIBRARIES},
+            "libc": " ".join(platform.libc_ver()),
         },
-        "hardware": hardware(),
-        "train_seconds": round(training_seconds(history), 3),
+        "device": device if device == "cpu" else torch.cuda.get_device_name(),
+        "processor": processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "numerics": in_force(device),
+        # Of all epochs, evaluation apart.
+        "train_seconds": round(sum(images / row[TIMES] for row in history), 3),
+        TIMES: [round(row[TIMES], 1) for row in history],
     }
-
-
-def training_seconds(history: Path) -> float:
-    """Wall time of all epochs, those before a run was resumed too, evaluation apart."""
-    rows = read_history(history.read_text(encoding="utf-8"))
-    images = rows[0]["images_seen"]  # of each epoch
-    return sum(images / row[TIMES] for row in rows)
 
 
 def commit(folder: Path = Path()) -> dict[str, Any]:
@@ -66,23 +85,15 @@ def commit(folder: Path = Path()) -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
 
-def hardware() -> dict[str, Any]:
-    """Processor, its cores, and the GPU if there is one."""
+def processor() -> dict[str, Any]:
+    """Model and vendor of the processor, its vector extensions, and how many cores there are."""
+    found = cpuinfo()
     return {
-        "processor": _processor(),
+        "model": found.get("model name") or platform.processor() or platform.machine(),
+        "vendor": found.get("vendor_id"),
+        "extensions": sorted(filter(VECTORS.fullmatch, found.get("flags", "").split())),
         "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -17,7 +17,7 @@ def record(workflow: Workflow, run: str) -> dict[str, Any]:
     with noted(workflow.note(run), folder):
         if not workflow.recorded(run):
             shutil.rmtree(folder, ignore_errors=True)  # or what is damaged might be left as it is
-        return evaluate(workflow.run(run), folder)
+        return evaluate(workflow.run(run), folder, workflow.origin(run))
 
 
 def make(workflow: Workflow, product: str) -> None:

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .data.dataset import Data
+from .evaluate import TIMES
+from .numerics import require
 from .trainer import Trainer
 from .weights import save_weights
 
@@ -21,7 +23,7 @@ def train(
     checkpoint: Path,
     device: str = "cpu",
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
-) -> nn.Module:
+) -> tuple[nn.Module, list[dict[str, Any]]]:
     """Train one run, from the start or from where its checkpoint left off.
 
     The result depends on the settings, the data and the software only, not on where an earlier
@@ -39,13 +41,15 @@ def train(
         on_epoch: called with each epoch's row of the history.
 
     Returns:
-        the trained network.
+        the trained network, and its history: the rows of history.csv and the speed in each epoch.
 
     Raises:
         FloatingPointError: a loss is no longer a finite number.
         ValueError: the checkpoint is damaged, or the batch is larger than the data.
         OSError: the checkpoint cannot be written.
+        RuntimeError: numerics are to be portable, and torch was loaded otherwise; says what to set.
     """
+    require(settings, device)
     torch.set_num_threads(settings["threads"])
     use_deterministic_kernels()
     torch.manual_seed(settings["seed"])
@@ -61,7 +65,7 @@ def train(
     save_file(answers, folder / "predictions.safetensors", {"split": split})
     save_weights(trainer.network, folder / "weights.safetensors")
     checkpoint.unlink(missing_ok=True)
-    return trainer.network
+    return trainer.network, history
 
 
 def use_deterministic_kernels() -> None:
@@ -72,8 +76,9 @@ def use_deterministic_kernels() -> None:
 
 
 def write_history(history: list[dict[str, Any]], path: Path) -> None:
-    """One row an epoch; numbers in full precision, so that equal runs give equal bytes."""
+    """One row an epoch; without times and in full precision: equal runs give equal bytes."""
+    columns = [name for name in history[0] if name != TIMES]
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from .evaluate import accuracy, judge, read_history, same_history
+from .evaluate import accuracy, judge, read_history
 from .workflow import Workflow
 
 
@@ -48,7 +48,7 @@ def _outcomes(workflow: Workflow) -> Iterator[Outcome]:
             continue
         record, record_history = committed
         difference = accuracy(metrics)[1] - accuracy(record)[1]
-        same = metrics == record and same_history(history, record_history)
+        same = metrics == record and history == record_history
         yield Outcome(run, same, difference)
 
 

@@ -16,7 +16,7 @@ from .evaluate import RECORD
 from .record import read_record
 from .store import DONE, damaged_file, read_json
 
-RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "provenance.json")
+RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "run.json")
 # The modules that `bop2ndorder.analysis` hands out; what they import counts with them.
 ANALYSIS = ("analysis.claims", "analysis.experiments", "analysis.notebooks", "analysis.report")
 NOTEBOOKS = Path("notebooks")
@@ -56,12 +56,20 @@ class Workflow:
         return Path("data", self.scale, name)
 
     def run(self, run: str) -> Path:
-        """Folder of a run: weights, predictions, history, provenance; in DVC."""
+        """Folder of a run: its results and no more, weights, predictions, history; in DVC."""
         return Path("runs", self.scale, run)
 
     def checkpoint(self, run: str) -> Path:
         """Where a run that is being trained can be taken up; unknown to Snakemake and DVC."""
         return Path("runs", ".checkpoints", self.scale, f"{run}.pt")
+
+    def origin(self, run: str) -> Path:
+        """What a run's training noted of its machine and times; unknown to Snakemake and DVC."""
+        return Path("runs", ".provenance", self.scale, f"{run}.json")
+
+    def log(self, run: str) -> Path:
+        """What a run's training said."""
+        return Path("logs", self.scale, "train", f"{run}.log")
 
     def record(self, run: str) -> Path:
         """Folder of a run's record; in git."""

@@ -56,7 +56,7 @@ def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]
         records: the content of each provenance.json.
         planned: number of runs of the scale.
     """
-    seconds = sum(record["train_seconds"] for record in records)
+    seconds = sum(record["train_seconds"] or 0 for record in records)
     commits = [
         f"{(record['commit'] or 'unknown')[:12]}{' with changes' if record['dirty'] else ''}"
         for record in records
@@ -69,7 +69,8 @@ def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]
         ("Runs", [f"{len(records)} of {planned} have a record"]),
         ("Training time", [f"{_duration(seconds)} in all"]),
         ("Data", _counted(data)),
-        ("Hardware", _counted(_pairs(record["hardware"]) for record in records)),
+        ("Hardware", _counted(_hardware(record) for record in records)),
+        ("Numerics", _counted(_pairs(record["numerics"]) for record in records)),
         ("Versions", _counted(_pairs(record["versions"]) for record in records)),
         ("Code", _counted(f"commit {commit}" for commit in commits)),
     ]
@@ -119,7 +120,16 @@ def _counted(lines: Iterable[str]) -> list[str]:
     return [f"{line} ({count} run{'s' if count > 1 else ''})" for line, count in counts]
 
 
-def _pairs(values: dict[str, Any]) -> str:
+def _hardware(record: dict[str, Any]) -> str:
+    if record["processor"] is None:
+        return "unknown"
+    gpu = "" if record["device"] == "cpu" else f"{record['device']}, "
+    return f"{gpu}{record['processor']['model']}, {record['processor']['cores']} cores"
+
+
+def _pairs(values: dict[str, Any] | None) -> str:
+    if values is None:
+        return "unknown"
     return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
 
 

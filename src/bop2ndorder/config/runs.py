@@ -27,7 +27,12 @@ class Run:
         prepared = settings.data.prepared()
         key = digest([prepared, code_name("preparing")])
         data = f"{settings.data_name}-{key}"
-        decides = settings.model_dump(exclude={"data_name"})
+        # A setting with a default came later than the first ids, and is in those it changes only.
+        decides = {
+            name: value
+            for name, value in settings.model_dump(exclude={"data_name"}).items()
+            if value != Settings.model_fields[name].default
+        }
         key = digest([decides, data, code_name("training")])
         return cls(f"{_slug(settings)}-{key}", settings, data)
 

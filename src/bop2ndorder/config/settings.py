@@ -171,6 +171,7 @@ class Settings(Strict):
     norm_statistics: Literal["moving", "recomputed"]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     threads: Annotated[int, Field(ge=1, le=1024)]
+    numerics: Literal["native", "portable"] = "native"
 
 
 def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
