@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from bop2ndorder.provenance import commit, hardware
+from bop2ndorder.provenance import commit, processor
 
 
 def facts() -> dict[str, Any]:
     """What a measurement was made on."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return {**commit(), "hardware": hardware(), "versions": versions}
+    return {**commit(), "processor": processor(), "versions": versions}
 
 
 def copy_bandwidth(threads: int) -> float:

@@ -43,9 +43,9 @@ def block(results: dict[str, Any]) -> str:
     for name, describe in parts.items():
         if name in results:
             on = results[name]["on"]
-            hardware = on["hardware"]
+            processor = on["processor"]
             basis = (
-                f"*{hardware['processor']}, {hardware['cores']} cores, torch "
+                f"*{processor['model']}, {processor['cores']} cores, torch "
                 f"{on['versions']['torch']}, Python {on['versions']['python']}, commit "
                 f"{on['commit'][:7]}{' with changes' if on['dirty'] else ''}.*"
             )

@@ -115,7 +115,7 @@ def measure_study() -> dict[str, Any]:
         wall = project.seconds("snakemake")
         project.seconds("dvc", "repro")
         work = Workflow(project.study, "quick")
-        jobs = [project.folder / work.run(run) / "benchmark.tsv" for run in work.runs]
+        jobs = [project.folder / work.log(run).with_suffix(".tsv") for run in work.runs]
         cores = len(os.sched_getaffinity(0))
         trained = sum(float(path.read_text().splitlines()[1].split("\t")[0]) for path in jobs)
         found = {
