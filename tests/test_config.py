@@ -1,15 +1,21 @@
 """params.yaml: what is refused and how, and what the study expands to."""
 
+import json
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bop2ndorder.config import SCALES, ParamsError, load_study
+from bop2ndorder.config.codes import read_classes
 from bop2ndorder.config.overlay import nested, overlay
+from bop2ndorder.config.runs import Run
+from bop2ndorder.config.settings import Settings
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
+ROOT = Path(__file__).parents[1]
+PARAMS = ROOT / "params.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -226,6 +232,37 @@ def test_ids_are_short_safe_names_that_settings_decide(study, tmp_path):
     assert before - after == schedules and len(after) == len(before)
     local = changed(tmp_path, ("local: {}", "local: {cifar10: somewhere}"))
     assert set(load_study(local).runs("quick")) == before
+
+
+def test_a_setting_with_a_default_is_in_the_ids_it_changes_only(study, tmp_path):
+    """Such as came later than the first records, whose settings lack it."""
+    run = next(iter(study.runs("small").values()))
+    assert run.settings.numerics == "native"
+    named = run.settings.model_dump()
+    given = {name: value for name, value in named.items() if name != "numerics"}
+    assert Run.of(Settings.model_validate(given)) == run
+    assert Run.of(Settings.model_validate(named | {"numerics": "portable"})).id != run.id
+    assert {found.settings.numerics for found in study.runs("quick").values()} == {"portable"}
+
+
+@pytest.mark.parametrize("scale", ["quick", "small"])
+def test_records_have_the_name_that_their_settings_and_code_give(scale, monkeypatch):
+    """Whatever settings and code there are by now."""
+    records = list((ROOT / "results" / scale / "runs").iterdir())
+    for record in records:
+        facts = json.loads((record / "provenance.json").read_text(encoding="utf-8"))
+        name = partial(first_of_class, facts["code"])
+        monkeypatch.setattr("bop2ndorder.config.runs.code_name", name)
+        assert Run.of(Settings.model_validate(facts["settings"])).id == record.name
+    assert len(records) > 60
+
+
+def first_of_class(code, part):
+    """The hash in the id of a run of some code."""
+    for entries in read_classes():
+        if code[part] in (entry[part]["hash"] for entry in entries):
+            return entries[0][part]["hash"]
+    return code[part]
 
 
 def test_overlay_replaces_whole_what_names_itself():

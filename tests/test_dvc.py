@@ -38,6 +38,36 @@ def test_a_clone_with_pull_has_nothing_to_do(built, tmp_path):
     assert "4 of 4 records reproduced" in clone.call("bop2ndorder", "verify")
 
 
+def test_a_clone_that_trains_anew_at_another_commit_modifies_nothing(built, tmp_path):
+    """Neither a record nor dvc.lock, though the trainings took other times."""
+    clone = built.clone(tmp_path / "a clone")
+    clone.edit("README.md", "#", "# Another title:")
+    clone.commit("another commit")
+    assert clone.snakemake("--cores", "1")["train"] == 4
+    clone.dvc("repro")
+    assert clone.git("status", "--porcelain") == "" and clone.is_current()
+    assert "4 of 4 records reproduced" in clone.call("bop2ndorder", "verify")
+    notes = [project.files("runs/.provenance/quick/*.json") for project in (built, clone)]
+    for one, other in zip(*(map(json.loads, note.values()) for note in notes), strict=True):
+        assert one["commit"] != other["commit"] and one["train_seconds"] != other["train_seconds"]
+
+
+def test_runs_that_came_without_their_records_are_recorded_without_an_origin(built, tmp_path):
+    """Only results are in DVC; what else is known of a run is in git."""
+    clone = built.clone(tmp_path / "a clone")
+    clone.add_remote(built.folder.parent / "a remote")
+    clone.dvc("pull")
+    shutil.rmtree(clone.folder / "results" / "quick" / "runs")
+    made = clone.snakemake()
+    assert made["evaluate"] == 4 and made["page"] == 1 and not made["train"]
+    for name in ("metrics.json", "history.csv"):
+        pattern = f"results/quick/runs/*/{name}"
+        assert clone.files(pattern) == built.files(pattern)
+    for text in clone.files("results/quick/runs/*/provenance.json").values():
+        facts = json.loads(text)
+        assert facts["settings"] and facts["commit"] is facts["processor"] is None
+
+
 def test_one_value_of_a_grid_trains_what_it_touches_and_taken_back_nothing(project):
     project.git("switch", "-q", "-c", "other")
     before, old = project.runs(), project.run_of("bop-g")

@@ -4,8 +4,9 @@ import resource
 
 import pytest
 import torch
-from tiny import EPOCHS, OPTIMIZERS, STEPS, history, settings
+from tiny import BATCH, EPOCHS, OPTIMIZERS, STEPS, history, settings
 
+from bop2ndorder.provenance import origin
 from bop2ndorder.train import train
 from bop2ndorder.trainer import Trainer
 
@@ -100,6 +101,24 @@ def test_epochs_done_are_not_trained_again(digits, tmp_path, monkeypatch):
     seen = []
     train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=seen.append)
     assert [row["epoch"] for row in seen] == [3]
+
+
+def test_times_of_before_a_stop_are_kept(digits, tmp_path):
+    seen = []
+
+    def stop(row):
+        seen.append(row)
+        if row["epoch"] == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
+    _, rows = train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=seen.append)
+    assert rows == seen and len(rows) == EPOCHS
+    noted = origin(tmp_path / "run", rows, "cpu")
+    speeds = [row["images_per_second"] for row in seen]
+    assert noted["images_per_second"] == [round(speed, 1) for speed in speeds]
+    assert noted["train_seconds"] == round(sum(STEPS * BATCH / speed for speed in speeds), 3)
 
 
 # Checkpoints that go wrong
