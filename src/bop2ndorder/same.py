@@ -1,10 +1,10 @@
 """Show that the code at hand does what the first of its class does, bit for bit, and note it.
 
-Both train short versions of every kind of run that the study has, the older one out of git's
-history. Equal means: the same prepared files; after every step of every optimizer the same weights,
-gradients and states; the same histories, metrics, weights and predictions; and the same again where
-the code at hand takes up the other's checkpoint. The code at hand may say more than the first: new
-columns of a history, new tensors of a state.
+Both train short versions of every kind of run that the study has, with native and with portable
+numerics, the older one out of git's history. Equal means: the same prepared files; after every step
+of every optimizer the same weights, gradients and states; the same histories, metrics, weights and
+predictions; and the same again where the code at hand takes up the other's checkpoint. The code at
+hand may say more than the first: new columns of a history, new tensors of a state.
 """
 
 import os
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from .config import Study
 from .config.codes import MODULES, code_at_hand, find_class, hash_of, read_classes, write_classes
 from .config.keys import PACKAGE
 from .kinds import Short, draw, kinds, task
+from .numerics import PINS
 from .processes import CALLER
 from .store import read_json, write_json
 
 CHUNK = 12  # kinds that a process trains; to start one takes as long as some of them
-SECONDS = 1.0  # of a core, for one kind by both codes
+SECONDS = 2.0  # of a core, for one kind by both codes with both numerics
 
 
 def begin() -> str:
@@ -99,30 +101,32 @@ def _compare(entry: dict[str, Any], short: Short, scratch: Path) -> dict[str, st
     print(f"{len(short)} kinds of run by two codes: about {seconds:.0f} s", file=sys.stderr)
     packages = {"first": _extract(entry, scratch / "code"), "here": PACKAGE}
     draw(scratch / "images")
-    work = task(short, scratch / "images", scratch / "first")
+    work = task(short, scratch / "images", scratch / "first-native")
     running: set[subprocess.Popen] = set()
 
-    def exercised(part: str, names: list[str]) -> dict[str, str | None]:
+    def exercised(part: str, names: list[str], numerics: str) -> dict[str, str | None]:
+        folders = {code: scratch / f"{code}-{numerics}" for code in packages}
         for code, package in packages.items():
             asked = {"prepare": {}, "train": {}, part: {name: work[part][name] for name in names}}
-            asked["resume"] = str(scratch / "first") if code == "here" else None
-            _exercise(package, asked, scratch / code, names[0], running)
+            asked["resume"] = str(folders["first"]) if code == "here" else None
+            pins = PINS["torch"] if numerics == "portable" else {}
+            _exercise(package, asked, folders[code], names[0], pins, running)
         bar.update(len(names))
-        answers = (
-            [read_json(scratch / code / f"{name}.json") for code in packages] for name in names
-        )
+        answers = ([read_json(f / f"{name}.json") for f in folders.values()] for name in names)
         return {name: _difference(*both) for name, both in zip(names, answers, strict=True)}
 
     names = list(work["train"])
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     with (
-        tqdm(total=len(work["prepare"]) + len(names), unit="kind") as bar,
+        tqdm(total=len(work["prepare"]) + 2 * len(names), unit="kind") as bar,
         ThreadPoolExecutor(cores) as pool,
     ):
         try:
-            found = exercised("prepare", list(work["prepare"]))
-            for part in pool.map(lambda chunk: exercised("train", chunk), chunks):
-                found |= part
+            found = exercised("prepare", list(work["prepare"]), "native")
+            for numerics in ("native", "portable"):
+                each = partial(exercised, "train", numerics=numerics)
+                for part in pool.map(each, chunks):
+                    found |= {name: found.get(name) or what for name, what in part.items()}
         finally:  # where it is interrupted
             pool.shutdown(wait=False, cancel_futures=True)
             for process in tuple(running):
@@ -131,7 +135,12 @@ def _compare(entry: dict[str, Any], short: Short, scratch: Path) -> dict[str, st
 
 
 def _exercise(
-    package: Path, asked: dict[str, Any], out: Path, name: str, running: set[subprocess.Popen]
+    package: Path,
+    asked: dict[str, Any],
+    out: Path,
+    name: str,
+    pins: dict[str, str],
+    running: set[subprocess.Popen],
 ) -> None:
     """Have a package's own code do what is asked for, in a process of its own."""
     out.mkdir(exist_ok=True)
@@ -139,6 +148,7 @@ def _exercise(
     write_json(request, asked)
     variables = {
         **os.environ,
+        **pins,
         "PYTHONPATH": str(package.parent),
         # Threads that wait for others shall not keep the cores from them.
         "OMP_WAIT_POLICY": "passive",
