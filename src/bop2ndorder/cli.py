@@ -41,20 +41,23 @@ class Sentences(click.Group):
 @click.group(cls=Sentences)
 @click.option("--params", default="params.yaml", show_default=True, help="The file of the study.")
 @click.option("--scale", help="quick, small or paper; by default the file's.")
+@click.option(
+    "--work", type=Path, default=".", show_default=True, help="Where data, runs and logs go."
+)
 @click.pass_context
-def main(ctx: click.Context, params: str, scale: str | None) -> None:
+def main(ctx: click.Context, params: str, scale: str | None, work: Path) -> None:
     """Reproduce, and look beyond, "A Bop and Beyond" (2021)."""
     end_with_caller()
     pin("numpy")  # whatever the command computes
-    ctx.obj = lambda: _workflow(params, scale)
+    ctx.obj = lambda: _workflow(params, scale, work)
 
 
-def _workflow(params: str, scale: str | None) -> "Workflow":
+def _workflow(params: str, scale: str | None, work: Path) -> "Workflow":
     from .config import load_study
     from .workflow import Workflow
 
     study = load_study(params, **({"scale": scale} if scale else {}))
-    return Workflow(study, study.scale)
+    return Workflow(study, study.scale, work)
 
 
 Load = Callable[[], "Workflow"]
@@ -220,14 +223,32 @@ def plan(load: Load, every: bool) -> None:
 
 
 @main.command()
-@click.pass_obj
-def verify(load: Load) -> None:
-    """Hold the runs on this machine against the committed records."""
-    from .verify import describe, verify
+@click.option("--retrain", type=click.IntRange(1), metavar="N", help="Train N recorded runs first.")
+@click.option("--seed", type=click.IntRange(0), help="Draws them; by default the clock's.")
+@click.pass_context
+def verify(ctx: click.Context, retrain: int | None, seed: int | None) -> None:
+    """Hold the runs on this machine against the committed records.
 
-    outcomes = verify(load())
+    The exit code is 1 where a run is not reproduced though all that may change its bits is equal, 2
+    where no run is here. With --retrain, runs drawn by chance are trained from nothing in a
+    temporary folder, which is removed afterwards.
+    """
+    from .verify import NOTHING, Kind, describe, verify
+
+    workflow = ctx.obj()
+    if retrain:
+        from .retrain import retrain as again
+
+        outcomes = again(workflow, ctx.parent.params["params"], retrain, seed)
+    elif seed is not None:
+        raise click.UsageError("--seed draws the runs of --retrain N")
+    else:
+        outcomes = verify(workflow)
+    if all(outcome.kind == Kind.ABSENT for outcome in outcomes):
+        click.echo(f"Error: verify: {NOTHING}", err=True)
+        sys.exit(2)
     click.echo(describe(outcomes))
-    sys.exit(0 if all(outcome.reproduced for outcome in outcomes) else 1)
+    sys.exit(any(outcome.kind == Kind.FAILED for outcome in outcomes))
 
 
 @main.command()

@@ -30,7 +30,7 @@ def describe(workflow: Workflow, every: bool = False) -> str:
         settings = run.settings
         images = settings.data.images(settings.train_on) * settings.epochs
         seconds[name] = images / (known | guesses)[kind(run)]
-    lines = [f"{states[r]:8}  {_duration(seconds[r]):>8}  {r}" for r in states if every]
+    lines = [f"{states[r]:8}  {duration(seconds[r]):>8}  {r}" for r in states if every]
     for experiment in workflow.experiments:
         runs = {entry.run.id for entry in workflow.study.entries(workflow.scale, experiment)}
         trained = sum(states[run] == "trained" for run in runs)
@@ -42,11 +42,11 @@ def describe(workflow: Workflow, every: bool = False) -> str:
         for name in ("to train", "recorded")
     )
     # `snakemake report` needs no more than the records, `snakemake` has the weights made, too.
-    weights = f", for the weights of those recorded {_duration(again)}" if again else ""
+    weights = f", for the weights of those recorded {duration(again)}" if again else ""
     lines += [
         f"scale {workflow.scale}: {len(states)} runs, those shared counted once: {numbers}",
-        f"left to train: {_duration(left)}{weights} (all runs: "
-        f"{_duration(sum(seconds.values()))}), one run at a time; {_basis(workflow, guesses)}",
+        f"left to train: {duration(left)}{weights} (all runs: "
+        f"{duration(sum(seconds.values()))}), one run at a time; {_basis(workflow, guesses)}",
         *([sentence] if (sentence := unknown_code()) else []),
     ]
     return "\n".join(lines)
@@ -91,7 +91,7 @@ def _basis(workflow: Workflow, guesses: dict) -> str:
     return f"assuming {_rate(workflow):.0e} sustained float32 operations per second of a {where}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from .evaluate import evaluate
@@ -58,7 +59,7 @@ def salvage(workflow: Workflow) -> Iterator[str]:
         if finished and (workflow.unrecorded(run) or not workflow.recorded(run)):
             with suppress(*EXPECTED):
                 record(workflow, run)
-    workflow = Workflow(workflow.study, workflow.scale)  # it keeps what it has seen
+    workflow = replace(workflow)  # it keeps what it has seen
     for product in workflow.products():
         if workflow.is_current(product):
             continue

@@ -19,14 +19,13 @@ def shelve(workflow: Workflow) -> list[str]:
     """
     named = {run.data for run in workflow.runs.values()}
     places = [
-        (workflow.data("").resolve(), named),
-        (workflow.run("").resolve(), set(workflow.runs)),
-        (workflow.record("").resolve(), set(workflow.runs)),
+        (workflow.work, workflow.data(""), named),
+        (workflow.work, workflow.run(""), set(workflow.runs)),
+        (Path(), workflow.record(""), set(workflow.runs)),
     ]
     moved = []
-    here = Path().resolve()
-    for folder, wanted in places:
-        shelf = SHELF / folder.relative_to(here)
+    for root, folder, wanted in places:
+        shelf = root / SHELF / folder.relative_to(root)
         for source, target, names in (
             (folder, shelf, _names(folder) - wanted),
             (shelf, folder, (_names(shelf) & wanted) - _names(folder)),

@@ -34,10 +34,16 @@ OUTDATED = Path(".snakemake/outdated")
 
 @dataclass(frozen=True)
 class Workflow:
-    """The products of one scale of a study, relative to the project's folder."""
+    """The products of one scale of a study, relative to the project's folder.
+
+    Attributes:
+        study, scale: the study, and which of its scales.
+        work: where data, runs and logs go; results always are the project's.
+    """
 
     study: Study
     scale: str
+    work: Path = Path()
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -53,23 +59,23 @@ class Workflow:
 
     def data(self, name: str) -> Path:
         """Folder of a prepared data set."""
-        return Path("data", self.scale, name)
+        return self.work / "data" / self.scale / name
 
     def run(self, run: str) -> Path:
         """Folder of a run: its results and no more, weights, predictions, history; in DVC."""
-        return Path("runs", self.scale, run)
+        return self.work / "runs" / self.scale / run
 
     def checkpoint(self, run: str) -> Path:
         """Where a run that is being trained can be taken up; unknown to Snakemake and DVC."""
-        return Path("runs", ".checkpoints", self.scale, f"{run}.pt")
+        return self.work / "runs" / ".checkpoints" / self.scale / f"{run}.pt"
 
     def origin(self, run: str) -> Path:
         """What a run's training noted of its machine and times; unknown to Snakemake and DVC."""
-        return Path("runs", ".provenance", self.scale, f"{run}.json")
+        return self.work / "runs" / ".provenance" / self.scale / f"{run}.json"
 
     def log(self, run: str) -> Path:
         """What a run's training said."""
-        return Path("logs", self.scale, "train", f"{run}.log")
+        return self.work / "logs" / self.scale / "train" / f"{run}.log"
 
     def record(self, run: str) -> Path:
         """Folder of a run's record; in git."""
@@ -82,7 +88,7 @@ class Workflow:
 
     def note(self, name: str) -> Path:
         """Where it is noted why a run or a data set could not be made."""
-        return Path("logs", self.scale, "failed", f"{name}.txt")
+        return self.work / "logs" / self.scale / "failed" / f"{name}.txt"
 
     def products(self) -> list[str]:
         """What is made of the records, in an order in which it can be made; see `key`."""
