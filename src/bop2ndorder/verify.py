@@ -283,7 +283,7 @@ def describe(outcomes: list[Outcome]) -> str:
             f"{native} records were made natively: only the same processor kind need agree"
         )
     if pulled := sum(outcome.pulled for outcome in outcomes):
-        lines.append(f"{pulled} runs were pulled, not made here")
+        lines.append(f"pulled, not made here: {pulled} of the runs")
     others = [f"{len(group)} {kind}" for kind, group in found.items() if group]
     count = f"{len(reproduced)} of {len(outcomes)} records {Kind.REPRODUCED}"
     return "\n".join([*lines, ", ".join([count, *others])])
