@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "narrow": partial(training.measure, width=16, dense=128, turns=7),
     # A turn of the wide network takes half a minute.
     "wide": partial(training.measure, width=128, dense=1024, turns=5),
+    "numerics": training.measure_numerics,
     "optimizers": optimizers.measure,
     "start": workflow.measure_start,
     "planning": workflow.measure_planning,
@@ -26,10 +27,14 @@ PARTS: dict[str, Callable[[], Any]] = {
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 def main(parts: tuple[str, ...]) -> None:
-    """Measure PARTS (default: all, about an hour); write results.json and the page."""
+    """Measure PARTS (default: all, about an hour); write results.json and the page.
+
+    Results of other processors stay beside those of this one.
+    """
     results = read_json(RESULTS) if RESULTS.exists() else {}
+    here = results.setdefault(machine.name(), {})
     for part in parts or PARTS:
-        results[part] = {"on": machine.facts(), "found": PARTS[part]()}
+        here[part] = {"on": machine.facts(), "found": PARTS[part]()}
         write_json(RESULTS, results)
     page.write(results)
 

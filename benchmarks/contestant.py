@@ -7,11 +7,10 @@ Standard library only, since the larq contestant runs in another environment.
 """
 
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -44,14 +43,24 @@ class Contestant:
     """A contestant's process, ready to be told to work."""
 
     def __init__(
-        self, name: str, script: str, arguments: Sequence[object], python: str = sys.executable
+        self,
+        name: str,
+        script: str,
+        arguments: Sequence[object],
+        python: str = sys.executable,
+        variables: Mapping[str, str] | None = None,
     ):
         self.name = name
         threads = str(arguments[-1])
         self.process = subprocess.Popen(
             [python, str(HERE / script), *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": threads,
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                **(variables or {}),
+            },
         )  # fmt: skip
         self._answer()
 
@@ -73,10 +82,12 @@ class Contestant:
         raise RuntimeError(f"the contestant {self.name} ended with {self.process.wait()}")
 
 
-def take_turns(contestants: Sequence[Contestant], turns: int) -> dict[str, float]:
-    """Median units per second of each, working one after the other, `turns` times."""
+def take_turns(contestants: Sequence[Contestant], turns: int) -> dict[str, list[float]]:
+    """Units per second of each in each turn, working one after the other; all end after that."""
     rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     for _ in range(turns):
         for contestant in contestants:
             rates[contestant.name].append(contestant.work())
-    return {name: statistics.median(found) for name, found in rates.items()}
+    for contestant in contestants:
+        contestant.stop()
+    return rates

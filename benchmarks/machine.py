@@ -16,6 +16,16 @@ def facts() -> dict[str, Any]:
     return {**commit(), "processor": processor(), "versions": versions}
 
 
+def name() -> str:
+    """The processor's name, and the widest vectors it has: on rented machines the name says little.
+
+    Returns:
+        such as "AMD EPYC, AVX-512"; results of different processors are kept apart by it.
+    """
+    wide = "avx512f" in processor()["extensions"]
+    return f"{processor()['model']}, {'AVX-512' if wide else 'AVX2'}"
+
+
 def copy_bandwidth(threads: int) -> float:
     """Bytes per second, those read and those written, of copying 256 MiB (median of 9)."""
     torch.set_num_threads(threads)

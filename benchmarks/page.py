@@ -1,56 +1,112 @@
-"""docs/performance.md: its tables and its figure, made of results.json."""
+"""docs/performance.md: its tables and figure, and in docs/bits.md the costs, of results.json.
+
+results.json holds, by processor and part, what was measured, and on what; a part `reported` holds
+comparisons with larq on a processor of which no more is known.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bop2ndorder.analysis.exhibits import markdown
 from bop2ndorder.analysis.readme import replace_block
 from bop2ndorder.analysis.style import legend_below, look, panels, png
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 FIGURE = Path(__file__).with_name("performance.png")
 BEGIN, END = "<!-- written by `python -m benchmarks` -->", "<!-- end of measurements -->"
 CONTESTANTS = {
     "ours": ("bop2ndorder", "#0072B2"),
+    "portable": ("bop2ndorder, portable", "#56B4E9"),
     "plain": ("plain PyTorch", "#E69F00"),
     "larq": ("larq on TensorFlow", "#999999"),
 }
+Results = dict[str, dict[str, Any]]
 
 
-def write(results: dict[str, Any]) -> None:
-    """Bring the page's measurements and the figure up to date."""
+def write(results: Results) -> None:
+    """Bring the pages' measurements and the figure up to date."""
     with look():
         FIGURE.write_bytes(png(draw(results)))
-    whole = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(replace_block(whole, BEGIN, END, block(results)), encoding="utf-8")
+    for name, block in BLOCKS.items():
+        page = DOCS / name
+        whole = page.read_text(encoding="utf-8")
+        page.write_text(replace_block(whole, BEGIN, END, block(results)), encoding="utf-8")
 
 
-def block(results: dict[str, Any]) -> str:
-    """What stands between the comments, for the parts that have been measured."""
+def performance(results: Results) -> str:
+    """All that has been measured, processor by processor, after the comparison with larq."""
     parts = {
         "narrow": _training,
         "wide": _training,
+        "numerics": _numerics,
         "optimizers": _optimizers,
         "start": _start,
         "study": _study,
         "planning": _planning,
     }
-    texts = [f"![fraction of the limit; milliseconds of a step](../benchmarks/{FIGURE.name})"]
-    for name, describe in parts.items():
-        if name in results:
-            on = results[name]["on"]
-            processor = on["processor"]
-            basis = (
-                f"*{processor['model']}, {processor['cores']} cores, torch "
-                f"{on['versions']['torch']}, Python {on['versions']['python']}, commit "
-                f"{on['commit'][:7]}{' with changes' if on['dirty'] else ''}.*"
-            )
-            texts += [*describe(results[name]["found"]), basis]
+    texts = [
+        f"![fraction of the limit; milliseconds of a step](../benchmarks/{FIGURE.name})",
+        "## Beside larq",
+        _table(_beside_larq(results)),
+    ]
+    for processor, measured in sorted(results.items()):
+        if measured.keys() & parts.keys():
+            texts.append(f"## {processor}")
+        for name, describe in parts.items():
+            if name in measured:
+                texts += [*describe(measured[name]["found"]), _basis(measured[name]["on"])]
     return "\n\n".join(texts)
+
+
+def costs(results: Results) -> str:
+    """What portable numerics cost on each processor where it was measured."""
+    rows = [
+        {"processor": processor, **row}
+        for processor, measured in sorted(results.items())
+        for row in _costs(measured.get("numerics", {}).get("found", []))
+    ]
+    return _table(rows) if rows else "Not measured yet."
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    return markdown(pd.DataFrame(rows)).rstrip()
+
+
+def _basis(on: dict[str, Any]) -> str:
+    processor, versions = on["processor"], on["versions"]
+    return (
+        f"*{processor['model']}, {processor['cores']} cores, torch {versions['torch']}, Python "
+        f"{versions['python']}, commit {on['commit'][:7]}{' with changes' if on['dirty'] else ''}.*"
+    )
+
+
+def _beside_larq(results: Results) -> list[dict[str, str]]:
+    """How many times as fast as larq, for every processor, case and numerics."""
+    rows = []
+    for processor, measured in sorted(results.items()):
+        for part in ("narrow", "wide", "reported"):
+            for case in measured.get(part, {}).get("found", []):
+                times = case.get("times_larq") or _times_larq(case["images_per_second"])
+                rows.append({
+                    "processor": processor,
+                    **{key: f"{case.get(key, '–')}" for key in ("width", "batch", "threads")},
+                    "native / larq": _ratio(times.get("ours")),
+                    "portable / larq": _ratio(times.get("portable")),
+                })  # fmt: skip
+    return rows
+
+
+def _times_larq(images: dict[str, float]) -> dict[str, float]:
+    return {name: rate / images["larq"] for name, rate in images.items()}
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _training(found: list) -> Iterator[str]:
@@ -58,20 +114,39 @@ def _training(found: list) -> Iterator[str]:
     rows = []
     for case in found:
         images, fraction = case["images_per_second"], case["fraction_of_limit"]
+        shown = {name: title for name, (title, _) in CONTESTANTS.items() if name in images}
+        peaks = case["operations_per_second"]
         rows.append({
             "batch": f"{case['batch']}",
             "threads": f"{case['threads']}",
             "limit (10⁹/s)": f"{case['limit_operations_per_second'] / 1e9:.0f}",
-            **{f"{title} (images/s)": f"{images[n]:.0f}" for n, (title, _) in CONTESTANTS.items()},
-            **{f"{title} / limit": f"{fraction[n]:.2f}" for n, (title, _) in CONTESTANTS.items()},
-            "times larq": f"{images['ours'] / images['larq']:.2f}",
+            "reached by": max(peaks, key=peaks.get),
+            **{f"{title} (images/s)": f"{images[name]:.0f}" for name, title in shown.items()},
+            **{f"{title} / limit": f"{fraction[name]:.2f}" for name, title in shown.items()},
         })  # fmt: skip
-    yield markdown(pd.DataFrame(rows)).rstrip()
+    yield _table(rows)
     macs = found[0]["operations_per_image"] / 6e6
     yield (
         f"Medians of {found[0]['turns']} turns. The forward pass of an image takes {macs:.3f} "
         "million multiply-accumulates, its training six operations for each."
     )
+
+
+def _numerics(found: list) -> Iterator[str]:
+    yield "### Portable and native numerics"
+    yield _table(list(_costs(found)))
+    yield f"Medians of {found[0]['turns']} pairs, the two of a pair one after the other."
+
+
+def _costs(found: list) -> Iterator[dict[str, str]]:
+    for case in found:
+        images = case["images_per_second"]
+        yield {
+            **{key: f"{case[key]}" for key in ("width", "batch", "threads")},
+            "native (images/s)": f"{images['ours']:.0f}",
+            "portable (images/s)": f"{images['portable']:.0f}",
+            "portable / native": f"{case['portable_over_native']:.2f}",
+        }
 
 
 def _optimizers(found: list) -> Iterator[str]:
@@ -84,7 +159,7 @@ def _optimizers(found: list) -> Iterator[str]:
         "times foreach Adam": f"{row['times_foreach_adam']:.2f}",
         "of copy bandwidth": f"{row['fraction_of_copy_bandwidth']:.2f}",
     } for row in found]  # fmt: skip
-    yield markdown(pd.DataFrame(rows)).rstrip()
+    yield _table(rows)
     yield (
         f"{found[0]['weights'] / 1e6:.1f} million weights. Bytes that a step cannot do without "
         "(each of weight, gradient, moments once in, what changes once out) per second, over those "
@@ -123,31 +198,51 @@ def _planning(found: dict) -> Iterator[str]:
     )
 
 
-def draw(results: dict[str, Any]) -> Figure:
-    """Fractions of the limit for every case, and milliseconds of the optimizers' steps."""
-    figure, [[left, right]] = panels(1, 2, 3.6, width_ratios=(2, 1))
-    cases = [*results["narrow"]["found"], *results["wide"]["found"]]
-    for place, (name, (title, colour)) in enumerate(CONTESTANTS.items()):
-        at = [case + 0.27 * (place - 1) for case in range(len(cases))]
-        heights = [case["fraction_of_limit"][name] for case in cases]
-        bars = left.bar(at, heights, 0.25, color=colour, label=title)
-        left.bar_label(bars, [f"{height:.2f}" for height in heights], fontsize=6.5, padding=1)
-    labels = [f"width {c['width']}\nbatch {c['batch']}\n{c['threads']} thr." for c in cases]
-    left.set_xticks(range(len(cases)), labels, fontsize=7.5)
-    left.set(title="Training", ylabel="fraction of the machine's limit", ylim=(0, 1))
-    left.grid(False, axis="x")
-    steps = results["optimizers"]["found"]
-    names = list(dict.fromkeys(row["optimizer"] for row in steps))
-    for threads, colour, shift in ((1, "#56B4E9", -0.2), (2, "#0072B2", 0.2)):
-        times = {r["optimizer"]: r["milliseconds"] for r in steps if r["threads"] == threads}
-        at = [place + shift for place in range(len(names))]
-        bars = right.barh(at, [times[n] for n in names], 0.38, color=colour,
-                          label=f"{threads} thread{'s' * (threads > 1)}")  # fmt: skip
-        right.bar_label(bars, fmt="%.0f", fontsize=7.5, padding=2)
-    right.set_yticks(range(len(names)), names)
-    right.invert_yaxis()
-    right.grid(False, axis="y")
-    millions = steps[0]["weights"] / 1e6
-    right.set(title=f"One step, {millions:.0f} million weights", xlabel="milliseconds")
+def draw(results: Results) -> Figure:
+    """A row for each processor: fractions of the limit, milliseconds of the optimizers' steps."""
+    drawn = {name: parts for name, parts in sorted(results.items()) if "narrow" in parts}
+    figure, rows = panels(len(drawn), 2, 3.6 * len(drawn), width_ratios=(2, 1))
+    for (processor, parts), (left, right) in zip(drawn.items(), rows, strict=True):
+        cases = [case for part in ("narrow", "wide") if part in parts
+                 for case in parts[part]["found"]]  # fmt: skip
+        _draw_training(left, cases)
+        left.set_title(f"Training on {processor}")
+        if "optimizers" in parts:
+            _draw_optimizers(right, parts["optimizers"]["found"])
+        else:
+            right.set_axis_off()
     legend_below(figure)
     return figure
+
+
+def _draw_training(axes: Axes, cases: list[dict[str, Any]]) -> None:
+    shown = [name for name in CONTESTANTS if name in cases[0]["fraction_of_limit"]]
+    width = 0.8 / len(shown)
+    for place, name in enumerate(shown):
+        title, colour = CONTESTANTS[name]
+        at = [case + width * (place - (len(shown) - 1) / 2) for case in range(len(cases))]
+        heights = [case["fraction_of_limit"][name] for case in cases]
+        bars = axes.bar(at, heights, 0.93 * width, color=colour, label=title)
+        axes.bar_label(bars, [f"{h:.2f}" for h in heights], fontsize=6, padding=1)
+    labels = [f"width {c['width']}\nbatch {c['batch']}\n{c['threads']} thr." for c in cases]
+    axes.set_xticks(range(len(cases)), labels, fontsize=7.5)
+    axes.set(ylabel="fraction of the machine's limit", ylim=(0, 1))
+    axes.grid(False, axis="x")
+
+
+def _draw_optimizers(axes: Axes, steps: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(row["optimizer"] for row in steps))
+    for threads, colour, shift in ((1, "#CC79A7", -0.2), (2, "#882255", 0.2)):
+        times = {r["optimizer"]: r["milliseconds"] for r in steps if r["threads"] == threads}
+        at = [place + shift for place in range(len(names))]
+        bars = axes.barh(at, [times[n] for n in names], 0.38, color=colour,
+                         label=f"{threads} thread{'s' * (threads > 1)}")  # fmt: skip
+        axes.bar_label(bars, fmt="%.0f", fontsize=7.5, padding=2)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    millions = steps[0]["weights"] / 1e6
+    axes.set(title=f"One step, {millions:.0f} million weights", xlabel="milliseconds")
+
+
+BLOCKS = {"performance.md": performance, "bits.md": costs}

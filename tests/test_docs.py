@@ -54,10 +54,38 @@ def points(value: float, low: float, high: float) -> str:
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def test_performance_shows_what_was_measured():
+@pytest.mark.parametrize("name", page.BLOCKS)
+def test_pages_show_what_was_measured(name):
     results = read_json(Path("benchmarks/results.json"))
-    shown = block_of((DOCS / "performance.md").read_text(encoding="utf-8"), page.BEGIN, page.END)
-    assert shown == page.block(results), "run `python -m benchmarks` anew, or its page alone"
+    shown = block_of((DOCS / name).read_text(encoding="utf-8"), page.BEGIN, page.END)
+    assert shown == page.BLOCKS[name](results), "run `python -m benchmarks` anew, or its page alone"
+
+
+def test_measurements_of_two_processors_stand_side_by_side():
+    case = {"width": 16, "batch": 50, "threads": 1, "turns": 5, "portable_over_native": 0.875}
+    numerics = {
+        name: {
+            "numerics": {
+                "found": [{**case, "images_per_second": {"ours": rate, "portable": 7.0}}],
+                "on": {
+                    "processor": {"model": name, "cores": 2},
+                    "versions": {"torch": "2", "python": "3"},
+                    "commit": "0" * 40,
+                    "dirty": False,
+                },
+            }
+        }
+        for name, rate in (("one", 8.0), ("other", 9.0))
+    }
+    reported = {"reported": {"found": [{"width": 16, "threads": 1, "times_larq": {"ours": 0.5}}]}}
+    results = {**numerics, "third": reported}
+    assert page.costs(results).splitlines()[2:] == [
+        "| one | 16 | 50 | 1 | 8 | 7 | 0.88 |",
+        "| other | 16 | 50 | 1 | 9 | 7 | 0.88 |",
+    ]
+    shown = page.performance(results)
+    assert "| third | 16 | – | 1 | 0.50 | – |" in shown
+    assert shown.index("## one\n") < shown.index("*one, 2 cores") < shown.index("## other\n")
 
 
 @pytest.mark.slow
