@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce study setup test stress test-slurm benchmark lint lock clean-stale
+.PHONY: reproduce study setup test stress test-processors test-slurm benchmark lint lock clean-stale
 .DEFAULT_GOAL := reproduce
 
 reproduce:  ## run the study at the scale of params.yaml and record it in DVC
@@ -34,6 +34,9 @@ test: $(READY)  ## all tests, on all cores
 
 stress: $(READY)  ## kill trainings at thirty random moments: ten minutes
 	pytest -m stress -s
+
+test-processors: $(READY)  ## the same bits on processors that qemu emulates: ten minutes on two cores
+	pytest -m processors tests/processors -s
 
 test-slurm: $(READY)  ## on a Slurm of its own, of which it installs Debian's packages: three minutes
 	tests/slurm/run.sh
