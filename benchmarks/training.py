@@ -12,16 +12,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bop2ndorder.networks import binarynet
+from bop2ndorder.numerics import PINS
 
 from .contestant import HERE, Contestant, take_turns
 
 LIMITS = [("mm", 1024), ("mm", 2048), ("mm", 4096), ("conv", 128), ("conv", 256)]
-# The processor-dependent choices that `numerics: portable` pins before torch is loaded.
-PORTABLE = {
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_CBWR": "COMPATIBLE",
-}
 LARQ = HERE.parent / ".venv-larq"
 
 
@@ -82,7 +77,7 @@ def ours(arguments: Sequence[int]) -> list[Contestant]:
     """Our training with native and with portable numerics."""
     return [
         Contestant("ours", "ours.py", arguments),
-        Contestant("portable", "ours.py", arguments, variables=PORTABLE),
+        Contestant("portable", "ours.py", arguments, variables=PINS["torch"]),
     ]
 
 

@@ -10,6 +10,7 @@ from project import Project
 
 from benchmarks import page
 from bop2ndorder.analysis.readme import block_of
+from bop2ndorder.numerics import PINS
 from bop2ndorder.optim import Bop2ndOrder
 from bop2ndorder.store import read_json
 
@@ -86,6 +87,20 @@ def test_measurements_of_two_processors_stand_side_by_side():
     shown = page.performance(results)
     assert "| third | 16 | – | 1 | 0.50 | – |" in shown
     assert shown.index("## one\n") < shown.index("*one, 2 cores") < shown.index("## other\n")
+
+
+def test_the_processors_that_readme_counts_are_listed():
+    listed = re.findall(
+        r"^\| [^|]+ \| (real|emulated) \|", (DOCS / "bits.md").read_text(encoding="utf-8"), re.M
+    )
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    [counts] = re.findall(r"seen on (\d+) processors, (\d+) of them emulated", readme)
+    assert [*map(int, counts)] == [len(listed), listed.count("emulated")]
+
+
+def test_every_pin_is_explained():
+    said = (DOCS / "bits.md").read_text(encoding="utf-8")
+    assert [name for pins in PINS.values() for name in pins if f"`{name}`" not in said] == []
 
 
 @pytest.mark.slow

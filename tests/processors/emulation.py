@@ -10,11 +10,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from bop2ndorder.numerics import PINS
+
 HERE = Path(__file__).parent
 HOST = "this processor"
 # Intel of two generations, and AMD: other vendors and caches lead libraries to other kernels.
 EMULATED = ("Haswell", "Skylake-Client", "EPYC-Rome")
 TOOLS = ("qemu-x86_64", "as", "ld")
+# The tests' own process has set all pins.
+ALL_PINS = PINS["torch"] | PINS["numpy"]
+UNPINNED = {name: value for name, value in os.environ.items() if name not in ALL_PINS}
 
 
 def missing_tools() -> str:
@@ -30,44 +35,58 @@ class Processors:
     """Runs Python on processors by name.
 
     Args:
-        folder: for what is needed to emulate, and what the commands print.
+        folder: for what is needed to emulate.
         pool: what they wait in.
     """
 
     def __init__(self, folder: Path, pool: ThreadPoolExecutor):
-        self.folder, self.pool = folder, pool
+        self.pool, self.running = pool, set()
+        self.fma = folder / "fma.so"
         subprocess.run(["as", HERE / "fma.s", "-o", folder / "fma.o"], check=True)
-        subprocess.run(["ld", "-shared", folder / "fma.o", "-o", folder / "fma.so"], check=True)
+        subprocess.run(["ld", "-shared", folder / "fma.o", "-o", self.fma], check=True)
 
     def python(
         self, processor: str, *arguments: object, variables: Mapping[str, str], folder: Path
     ) -> Future[None]:
-        """Start `python ARGUMENTS` in a folder; the future raises where it fails."""
+        """Have `python ARGUMENTS` run in a folder.
+
+        Args:
+            processor: `HOST` or a name that `qemu-x86_64 -cpu help` lists.
+            variables: of the environment, which else holds none of the pins.
+
+        Returns:
+            what raises `RuntimeError` if the command fails.
+        """
         command = [sys.executable, *map(str, arguments)]
         if processor != HOST:
-            variables = {**variables, "LD_PRELOAD": str(self.folder / "fma.so")}
+            variables = {**variables, "LD_PRELOAD": str(self.fma)}
             command = ["qemu-x86_64", "-U", "LD_PRELOAD", "-cpu", processor, *command]
-        return self.pool.submit(self._run, processor, command, variables, folder)
+        return self.pool.submit(self._run, processor, command, {**UNPINNED, **variables}, folder)
 
     def _run(
-        self, processor: str, command: list[str], variables: Mapping[str, str], folder: Path
+        self, processor: str, command: list[str], variables: dict[str, str], folder: Path
     ) -> None:
         started = time.monotonic()
-        done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **variables}, text=True,
+        process = subprocess.Popen(
+            command, cwd=folder, env=variables, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        said = [line for line in done.stdout.splitlines() if not line.startswith("qemu-x86_64: w")]
-        print(f"{processor}: {command[-3:]}, {time.monotonic() - started:.0f} s")
-        if done.returncode:
-            raise RuntimeError(f"{command} on {processor}:\n" + "\n".join(said[-20:]))
+        self.running.add(process)
+        said, _ = process.communicate()
+        self.running.discard(process)
+        if process.returncode:
+            raise RuntimeError(f"{command} on {processor}:\n{said[-2000:]}")
+        print(f"{processor}, {folder.parent.name}: {time.monotonic() - started:.0f} s")
 
 
 @contextmanager
 def processors(folder: Path) -> Iterator[Processors]:
-    """Processors; what waits still at the end is not begun."""
+    """Processors; what still runs or waits at the end is given up."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        on = Processors(folder, pool)
         try:
-            yield Processors(folder, pool)
+            yield on
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in tuple(on.running):
+                process.kill()

@@ -1,4 +1,4 @@
-"""Pinned numerics give the same bits on this processor and on emulated ones; unpinned ones do not.
+"""Portable numerics give the same bits on this processor and on emulated ones; native ones do not.
 
 Only with `make test-processors`: qemu takes some minutes.
 """
@@ -15,20 +15,14 @@ from emulation import EMULATED, HOST, Processors, missing_tools, processors
 from bop2ndorder.config import load_study
 from bop2ndorder.exercise import exercise
 from bop2ndorder.kinds import draw, kinds, task
+from bop2ndorder.numerics import PINS
 from bop2ndorder.store import read_json, write_json
 
 pytestmark = pytest.mark.processors
 
 ROOT = Path(__file__).parents[2]
 SCALE, EXPERIMENT = "small", "cifar10"
-PINNED = {
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_CBWR": "COMPATIBLE",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
-    "OPENBLAS_CORETYPE": "Haswell",
-}
-# What trains differently on Intel's and AMD's processors when nothing is pinned.
+# What trains otherwise on Intel's and AMD's processors where numerics are native.
 CONTROL = "digits16-binarynet-batch-bop2ndorder-none"
 # The command line's own process, which makes tables and figures of the records.
 ANALYSE = f"""
@@ -103,8 +97,8 @@ class Jobs:
         draw(folder / "images")
         self.work = self._prepared(chosen())
         everywhere = (HOST, *EMULATED)
-        self.pinned = {name: self._train(name, "pinned", PINNED) for name in everywhere}
-        self.unpinned = {name: self._train(name, "unpinned", {}, CONTROL) for name in everywhere}
+        self.portable = {name: self._train(name, "portable", *self.work) for name in everywhere}
+        self.native = {name: self._train(name, "native", CONTROL) for name in everywhere}
         self.analyses = {name: self._analyse(name) for name in everywhere}
 
     def traces(self, numerics: str, processor: str) -> dict[str, Any]:
@@ -132,16 +126,19 @@ class Jobs:
             train |= work["train"]
         return train
 
-    def _train(
-        self, processor: str, numerics: str, variables: dict[str, str], *names: str
-    ) -> Future[None]:
-        asked = {name: self.work[name] for name in names or self.work}
+    def _train(self, processor: str, numerics: str, *names: str) -> Future[None]:
+        train = {
+            name: {**run, "settings": {**run["settings"], "numerics": numerics}}
+            for name, run in self.work.items()
+            if name in names
+        }
         path = self.folder / f"{numerics}.json"
-        write_json(path, {"prepare": {}, "train": asked, "resume": None})
+        write_json(path, {"prepare": {}, "train": train, "resume": None})
         out = self.folder / numerics / processor
         out.mkdir(parents=True)
+        variables = self.source | (PINS["torch"] if numerics == "portable" else {})
         command = ("-m", "bop2ndorder", "exercise", path, out)
-        return self.on.python(processor, *command, variables=self.source | variables, folder=out)
+        return self.on.python(processor, *command, variables=variables, folder=out)
 
     def _analyse(self, processor: str) -> Future[None]:
         """Make tables, figures and verdicts of the committed records, in a folder of its own."""
@@ -149,8 +146,7 @@ class Jobs:
         records = Path("results", SCALE, "runs")
         shutil.copytree(ROOT / records, folder / records)
         shutil.copy(ROOT / "params.yaml", folder)
-        variables = self.source | PINNED
-        return self.on.python(processor, "-c", ANALYSE, variables=variables, folder=folder)
+        return self.on.python(processor, "-c", ANALYSE, variables=self.source, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -164,19 +160,19 @@ def jobs(tmp_path_factory) -> Iterator[Jobs]:
 
 @pytest.mark.parametrize("processor", EMULATED)
 def test_every_kind_of_run_is_the_same(jobs, processor):
-    here, there = (jobs.traces("pinned", name) for name in (HOST, processor))
+    here, there = (jobs.traces("portable", name) for name in (HOST, processor))
     assert len(here) == len(chosen()) and not [trace for trace in here.values() if "error" in trace]
     assert [name for name in here if there.get(name) != here[name]] == []
 
 
-def test_without_pins_processors_differ(jobs):
-    """The control: that the comparison sees what the pins prevent, and nothing where they are."""
-    kinds_of_bits = {
+def test_the_control_differs_natively_and_only_so(jobs):
+    """So the comparison sees what the pins prevent."""
+    bits = {
         numerics: {str(jobs.traces(numerics, name)[CONTROL]) for name in (HOST, *EMULATED)}
-        for numerics in ("unpinned", "pinned")
+        for numerics in ("native", "portable")
     }
-    assert len(kinds_of_bits["unpinned"]) > 1
-    assert len(kinds_of_bits["pinned"]) == 1
+    assert len(bits["native"]) > 1
+    assert len(bits["portable"]) == 1
 
 
 @pytest.mark.parametrize("processor", EMULATED)
