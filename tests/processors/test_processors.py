@@ -153,7 +153,7 @@ class Jobs:
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory) -> Iterator[Jobs]:
     if sentence := missing_tools():
-        pytest.fail(sentence, pytrace=False)
+        pytest.exit(sentence, returncode=1)
     folder = tmp_path_factory.mktemp("processors")
     with processors(folder) as on:
         yield Jobs(folder, on)
