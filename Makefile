@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .DEFAULT_GOAL := reproduce
 
 reproduce:  ## run the study at the scale of params.yaml and record it in DVC
-	@$(PYTHON) src/bop2ndorder/processes.py $(MAKE) --no-print-directory study
+	@$(PYTHON) src/bop2ndorder/study/workflow/processes.py $(MAKE) --no-print-directory study
 
 study: $(READY)  # one `make` at a time comes here
 	snakemake

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from bop2ndorder.config import ParamsError, load_study
-from bop2ndorder.config.codes import unknown_code
-from bop2ndorder.processes import CALLER, claim, end_with_caller, stop_at_once
-from bop2ndorder.workflow import OUTDATED, RUN_FILES, Workflow
+from bop2ndorder.study.config import ParamsError, load_study
+from bop2ndorder.study.config.codes import unknown_code
+from bop2ndorder.study.workflow.processes import CALLER, claim, end_with_caller, stop_at_once
+from bop2ndorder.study.workflow.products import OUTDATED, RUN_FILES, Workflow
 
 min_version("9.27")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bop2ndorder.provenance import commit, processor
+from bop2ndorder.study.run.provenance import commit, processor
 
 
 def facts() -> dict[str, Any]:

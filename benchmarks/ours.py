@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from contestant import serve
 
-from bop2ndorder.data import open_data
 from bop2ndorder.store import write_done, write_json
-from bop2ndorder.train import use_deterministic_kernels
-from bop2ndorder.trainer import Trainer
+from bop2ndorder.study.data import open_data
+from bop2ndorder.study.run.train import use_deterministic_kernels
+from bop2ndorder.study.run.trainer import Trainer
 
 IMAGES = 10_000
 

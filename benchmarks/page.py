@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bop2ndorder.analysis.exhibits import markdown
-from bop2ndorder.analysis.readme import replace_block
-from bop2ndorder.analysis.style import legend_below, look, panels, png
+from bop2ndorder.study.analysis.exhibits import markdown
+from bop2ndorder.study.analysis.pages.readme import replace_block
+from bop2ndorder.study.analysis.style import legend_below, look, panels, png
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FIGURE = Path(__file__).with_name("performance.png")

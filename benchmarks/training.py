@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bop2ndorder.networks import binarynet
-from bop2ndorder.numerics import PINS
+from bop2ndorder.study.numerics import PINS
 
 from .contestant import HERE, Contestant, take_turns
 

@@ -17,8 +17,8 @@ from typing import Any
 import click
 from ruamel.yaml import YAML
 
-from bop2ndorder.config import load_study
-from bop2ndorder.workflow import Workflow
+from bop2ndorder.study.config import load_study
+from bop2ndorder.study.workflow.products import Workflow
 
 from .contestant import HERE
 
@@ -27,8 +27,8 @@ TURNS = 7
 # `bop2ndorder train`, ended by the first training step.
 FIRST_STEP = """
 import os, sys
-from bop2ndorder.cli import main
-from bop2ndorder.trainer import Trainer
+from bop2ndorder.study.cli import main
+from bop2ndorder.study.run.trainer import Trainer
 
 step = Trainer.step
 Trainer.step = lambda *arguments: (step(*arguments), os._exit(0))

@@ -14,11 +14,11 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from bop2ndorder.analysis.names import OPTIMIZERS, text
-from bop2ndorder.analysis.style import legend_below, look, panels, png
-from bop2ndorder.config import Run, load_study
 from bop2ndorder.optim import Bop, Bop2ndOrder
-from bop2ndorder.trainer import make_schedule
+from bop2ndorder.study.analysis.names import OPTIMIZERS, text
+from bop2ndorder.study.analysis.style import legend_below, look, panels, png
+from bop2ndorder.study.config import Run, load_study
+from bop2ndorder.study.run.trainer import make_schedule
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = 1024

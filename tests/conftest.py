@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from bop2ndorder.numerics import pin
+from bop2ndorder.study.numerics import pin
 
 # Before torch is imported: small tensors gain nothing from threads, and on a busy machine two
 # threads that wait for each other take ten times as long as one.
@@ -32,7 +32,7 @@ def digits(tmp_path_factory):
     """The digits that the runs of `tiny` are trained on, prepared once."""
     from tiny import DATA
 
-    from bop2ndorder.data import open_data, prepare
+    from bop2ndorder.study.data import open_data, prepare
 
     folder = tmp_path_factory.mktemp("data") / "digits"
     prepare(DATA, folder, progress=False)

@@ -9,10 +9,10 @@ import pytest
 from project import Project
 
 from benchmarks import page
-from bop2ndorder.analysis.readme import block_of
-from bop2ndorder.numerics import PINS
 from bop2ndorder.optim import Bop2ndOrder
 from bop2ndorder.store import read_json
+from bop2ndorder.study.analysis.pages.readme import block_of
+from bop2ndorder.study.numerics import PINS
 
 DOCS = Path(__file__).parents[1] / "docs"
 

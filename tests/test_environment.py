@@ -85,11 +85,11 @@ def test_the_library_loads_nothing_of_the_study(base):
 
 def test_training_loads_no_more_either(base):
     """torchvision alone would take seconds at the start of every run."""
-    assert packages(loaded("bop2ndorder.train")) - base <= STANDARD
+    assert packages(loaded("bop2ndorder.study.run.train")) - base <= STANDARD
 
 
 def test_the_command_line_starts_without_torch():
-    assert not packages(loaded("bop2ndorder.cli")) & {"torch", "numpy", "pandas", "pydantic"}
+    assert not packages(loaded("bop2ndorder.study.cli")) & {"torch", "numpy", "pandas", "pydantic"}
 
 
 def tracked() -> list[Path]:

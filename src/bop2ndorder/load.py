@@ -6,7 +6,6 @@ from torch import nn
 
 from .networks import build
 from .store import damaged_file, read_json
-from .trainer import network_settings
 from .weights import load_weights
 
 
@@ -32,10 +31,12 @@ def load_run(run: str, root: str | Path = "runs") -> nn.Module:
     if damaged := damaged_file(found[0], hashes=True):
         raise ValueError(f"{found[0] / damaged} is damaged: restore it with `dvc checkout runs`")
     facts = read_json(found[0] / "run.json")
+    settings = facts["settings"]
     network = build(
         num_classes=facts["data"]["classes"],
-        image_size=facts["settings"]["data"]["image_size"],
-        **network_settings(facts["settings"]),
+        image_size=settings["data"]["image_size"],
+        latent=settings["optimizer"]["name"] == "latent",
+        **settings["network"],
     )
     load_weights(network, found[0] / "weights.safetensors")
     return network.eval()

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from bop2ndorder.numerics import PINS
+from bop2ndorder.study.numerics import PINS
 
 HERE = Path(__file__).parent
 HOST = "this processor"

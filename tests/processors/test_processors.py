@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from emulation import EMULATED, HOST, Processors, missing_tools, processors
 
-from bop2ndorder.config import load_study
-from bop2ndorder.exercise import exercise
-from bop2ndorder.kinds import draw, kinds, task
-from bop2ndorder.numerics import PINS
 from bop2ndorder.store import read_json, write_json
+from bop2ndorder.study.config import load_study
+from bop2ndorder.study.numerics import PINS
+from bop2ndorder.study.run.exercise import exercise
+from bop2ndorder.study.workflow.kinds import draw, kinds, task
 
 pytestmark = pytest.mark.processors
 
@@ -27,7 +27,7 @@ CONTROL = "digits16-binarynet-batch-bop2ndorder-none"
 CONTROLLED = (HOST, "Haswell", "EPYC-Rome")
 # The command line's own process, which makes tables and figures of the records.
 ANALYSE = f"""
-from bop2ndorder.cli import main
+from bop2ndorder.study.cli import main
 for command in (["analyse", "{EXPERIMENT}"], ["claims"]):
     main(["--scale", "{SCALE}", *command], standalone_mode=False)
 """

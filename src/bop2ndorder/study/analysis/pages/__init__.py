@@ -1,0 +1,1 @@
+"""Report, README and notebooks."""

@@ -1,0 +1,108 @@
+"""What README.md shows of the results: a block between two comments, made of committed files."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from ..exhibits import markdown
+from ..verdicts.claims import FILE as CLAIMS
+from ..verdicts.claims import parse_claims, statements
+
+BEGIN, END = "<!-- results: written by `bop2ndorder readme` -->", "<!-- end of results -->"
+# The README leads with the largest scale that there are results of.
+SCALES = {
+    "paper": "At the scale `paper`: {}, all as published.",
+    "small": """\
+At the scale `small`: {}; narrow networks and few epochs, on two CPU cores. Published numbers \
+stand beside ours for reference: they were reached with a far wider network in many more epochs.""",
+    "quick": """\
+At the scale `quick`: {}; narrow networks, on a CPU. This shows that everything works from end to \
+end. It says little about CIFAR-10 and ImageNet.""",
+}
+EXPERIMENT, FIGURE, TABLE = "cifar10", "convergence", "table"
+COMPARED = (EXPERIMENT, "imagenet")
+# A README has room for the rest only; the report has all.
+LEFT_OUT = {"gamma", "sigma", "threshold", "training accuracy (%)"}
+
+
+def write_readme(readme: Path, results: Path) -> None:
+    """Bring the block in README.md up to date.
+
+    Args:
+        readme: the file.
+        results: the folder with a folder of results for each scale.
+
+    Raises:
+        ValueError: the file has no place for the block.
+        FileNotFoundError: no scale has results yet.
+    """
+    whole = readme.read_text(encoding="utf-8")
+    scale = leading(results)
+    folder = results / scale
+    new = block(scale, folder.as_posix(), lambda name: (folder / name).read_text(encoding="utf-8"))
+    readme.write_text(replace_block(whole, BEGIN, END, new), encoding="utf-8")
+
+
+def leading(results: Path) -> str:
+    """The largest scale with the tables and verdicts that the README shows."""
+    needed = [*map(_exhibits, COMPARED), CLAIMS]
+    for scale in SCALES:
+        if all((results / scale / name).is_file() for name in needed):
+            return scale
+    raise FileNotFoundError(
+        f"no scale in {results} has {', '.join(needed)} yet: `snakemake report` makes them"
+    )
+
+
+def replace_block(page: str, begin: str, end: str, new: str) -> str:
+    """The page with what stands between its two comments replaced."""
+    return page.replace(block_of(page, begin, end), new)
+
+
+def block_of(page: str, begin: str = BEGIN, end: str = END) -> str:
+    """What stands between two comments of a page; `ValueError` unless they are there once."""
+    found = re.findall(f"{re.escape(begin)}\n\n(.*?)\n\n{re.escape(end)}", page, re.DOTALL)
+    if len(found) != 1:
+        raise ValueError(f"the page must hold the lines `{begin}` and `{end}` once, in this order")
+    return found[0]
+
+
+def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
+    """What should stand between the comments: the data, a figure, a table and the verdicts.
+
+    Args:
+        scale: whose results they are.
+        folder: results/SCALE, for links.
+        read: the text of a file by its name within that folder.
+    """
+    sections = {name: json.loads(read(_exhibits(name))) for name in COMPARED}
+    exhibits = {exhibit["name"]: exhibit for exhibit in sections[EXPERIMENT]["exhibits"]}
+    figure, table = exhibits[FIGURE], exhibits[TABLE]
+    frame = pd.DataFrame(table["rows"], columns=table["columns"])
+    kept = frame[[name for name in frame.columns if name not in LEFT_OUT]]
+    claims = statements(parse_claims(io.StringIO(read(CLAIMS))))
+    verdicts = pd.DataFrame(
+        {"claim of the paper": claims["statement"], "verdict here": claims["verdict"]}
+    )
+    if claims["withdrawn"].any():
+        verdicts["withdrawn, and why"] = claims["withdrawn"]
+    return "\n\n".join(
+        [
+            SCALES[scale].format(", ".join(section["title"] for section in sections.values())),
+            f"![{figure['title']}]({folder}/{EXPERIMENT}/{FIGURE}.png)",
+            f"*{figure['caption']}*",
+            markdown(kept).rstrip(),
+            f"*{table['caption']}*",
+            markdown(verdicts).rstrip(),
+            "*Computed by the rules that params.yaml states under `claims`. Effects and intervals: "
+            f"the report, or [{CLAIMS}]({folder}/{CLAIMS}).*",
+        ]
+    )
+
+
+def _exhibits(experiment: str) -> str:
+    return f"{experiment}/exhibits.json"

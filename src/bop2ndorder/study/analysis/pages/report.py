@@ -1,0 +1,139 @@
+"""The report: one self-contained page a scale, made of what `analyse` wrote and the records."""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...config import Study
+from ...run.record import read_record
+from ..page import render
+from ..records import describe_data, origin_of
+from ..sections.experiments import EXPERIMENTS
+from ..verdicts.claims import RULE, comparison_table, read_claims, statements, verdict_table
+
+NOTEBOOK = "notebook.html"
+
+
+def write_report(
+    study: Study, scale: str, results: Path, missing: Sequence[dict[str, str]] = ()
+) -> None:
+    """Write results/report.html.
+
+    Args:
+        study: the study; decides the experiments and their order.
+        scale: quick, small or paper.
+        results: the folder results/SCALE; holds EXPERIMENT/exhibits.json and runs/ID. An
+            experiment that has not been analysed yet is named as such.
+        missing: the runs without a record and why, as rows of a table (`failures.missing_runs`).
+    """
+    results = Path(results)
+    planned = study.experiments(scale)
+    order = [name for name in EXPERIMENTS if name in planned]
+    order += [name for name in planned if name not in EXPERIMENTS]
+    runs = list(study.runs(scale))
+    found = [read_record(results / "runs" / run) for run in runs]
+    records = [record.provenance for record in found if record is not None]
+    page = render(
+        "report.html.j2",
+        title=f"Bop and Bop2ndOrder: scale {scale}",
+        scale=scale,
+        sections=[_section(results, name) for name in order],
+        claims=_claims(results),
+        missing=_table(missing),
+        data=sorted({describe_data(record["data"]) for record in records}),
+        provenance=provenance(records, len(runs)),
+    )
+    (results / "report.html").write_text(page, encoding="utf-8")
+
+
+def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]:
+    """What the records say of their origin, as lines under headings; counts where they differ.
+
+    Args:
+        records: the content of each provenance.json.
+        planned: number of runs of the scale.
+    """
+    seconds = sum(record["train_seconds"] or 0 for record in records)
+    commits = [
+        f"{(record['commit'] or 'unknown')[:12]}{' with changes' if record['dirty'] else ''}"
+        for record in records
+    ]
+    data = [
+        f"{record['data']['name']}: {origin_of(record['data'])}, sha256 {record['data']['sha256']}"
+        for record in records
+    ]
+    return [
+        ("Runs", [f"{len(records)} of {planned} have a record"]),
+        ("Training time", [f"{_duration(seconds)} in all"]),
+        ("Data", _counted(data)),
+        ("Hardware", _counted(_hardware(record) for record in records)),
+        ("Numerics", _counted(_pairs(record["numerics"]) for record in records)),
+        ("Versions", _counted(_pairs(record["versions"]) for record in records)),
+        ("Code", _counted(f"commit {commit}" for commit in commits)),
+    ]
+
+
+def _claims(results: Path) -> dict[str, Any] | None:
+    """The verdicts, and each claim with its comparisons; None where they are not judged yet."""
+    table = read_claims(results)
+    if table is None:
+        return None
+    each = [
+        {**row, "table": comparison_table(table, row["claim"]).content()}
+        for row in statements(table).to_dict("records")
+    ]
+    return {"rule": RULE, "verdicts": verdict_table(table).content(), "each": each}
+
+
+def _section(results: Path, name: str) -> dict[str, Any]:
+    folder = results / name
+    try:
+        section = json.loads((folder / "exhibits.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"experiment": name, "title": name, "asks": "", "exhibits": [], "missing": [],
+                "notebook": None}  # fmt: skip
+    for exhibit in section["exhibits"]:
+        if exhibit["kind"] == "figure":
+            png = (folder / f"{exhibit['name']}.png").read_bytes()
+            exhibit["image"] = base64.b64encode(png).decode()
+    notebook = f"{name}/{NOTEBOOK}" if (folder / NOTEBOOK).is_file() else None
+    return {**section, "notebook": notebook}
+
+
+def _table(rows: Sequence[dict[str, str]]) -> dict[str, Any]:
+    columns = list(rows[0]) if rows else []
+    return {
+        "columns": columns,
+        "words": [True] * len(columns),
+        "rows": [list(row.values()) for row in rows],
+    }
+
+
+def _counted(lines: Iterable[str]) -> list[str]:
+    """Each line once, the commonest first, with its number of runs where there are several."""
+    counts = sorted(Counter(lines).items(), key=lambda item: (-item[1], item[0]))
+    if len(counts) == 1:
+        return [counts[0][0]]
+    return [f"{line} ({count} run{'s' if count > 1 else ''})" for line, count in counts]
+
+
+def _hardware(record: dict[str, Any]) -> str:
+    if record["processor"] is None:
+        return "unknown"
+    gpu = "" if record["device"] == "cpu" else f"{record['device']}, "
+    return f"{gpu}{record['processor']['model']}, {record['processor']['cores']} cores"
+
+
+def _pairs(values: dict[str, Any] | None) -> str:
+    if values is None:
+        return "unknown"
+    return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,1 @@
+"""The exhibits of each experiment, and what several of them show."""

@@ -1,0 +1,167 @@
+"""Sections 5.2 and 5.3, and any other experiment: settings against each other."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from ..exhibits import Exhibits, Picture, Table, by_name, interval, spread
+from ..names import NETWORKS, SOURCES, TUNED, choice_of, slug, text, with_labels
+from ..published import published_top1
+from ..records import ACCURACY, HYPERPARAMETERS, Records
+from ..statistics import over_seeds
+from ..style import look, panels
+from .costs import cost_table
+from .curves import line_styles
+from .learning import convergence, flip_rates
+from .reaching import images_table
+
+KEYS = ["network", "label", "optimizer", "arm", "setting"]
+FROM = {"test_top1_percent": "test", "val_top1_percent": "validation"}
+
+
+def exhibits(records: Records) -> Exhibits:
+    return by_name(
+        accuracy_picture(records),
+        final_table(records),
+        convergence(records),
+        images_table(records),
+        flip_rates(records),
+        cost_table(records),
+    )
+
+
+def headline(records: Records) -> dict:
+    """network -> setting -> accuracy; the network is left out where there is but one."""
+    name = f"{FROM[records.accuracy].removesuffix('idation')}_top1"
+    found: dict = {}
+    for row in final(records).itertuples():
+        numbers = {name: row.mean, "std": row.std, "seeds": row.n}
+        found.setdefault(row.network, {})[slug(row.label)] = numbers
+    return found if len(found) > 1 else next(iter(found.values()))
+
+
+def final(records: Records) -> pd.DataFrame:
+    """One row a setting.
+
+    Returns:
+        network, label, optimizer, arm, setting, those of `over_seeds`, top5, train_top1, flip_rate
+        (means over seeds, of the last epoch) and published_top1 (empty for tuned settings, and on
+        other images).
+    """
+    runs = with_labels(records.runs)
+    table = over_seeds(runs, KEYS, records.accuracy)
+    means = runs.groupby(KEYS, sort=False)[
+        ["test_top5_percent", "train_accuracy_percent", "flip_rate"]
+    ].mean()
+    means.columns = ["top5", "train_top1", "flip_rate"]
+    sources = table["setting"].map(runs.drop_duplicates("setting").set_index("setting")["source"])
+    published = [
+        np.nan if chosen == TUNED else published_top1(records.experiment, *known)
+        for chosen, *known in zip(
+            choice_of(table["arm"]), sources, table["network"], table["optimizer"], strict=True
+        )
+    ]
+    return table.merge(means.reset_index(), on=KEYS).assign(published_top1=published)
+
+
+def final_table(records: Records) -> Table:
+    """Hyperparameters and accuracy, with the published number on the same images beside ours."""
+    table = final(records)
+    settings = records.runs.drop_duplicates("setting").set_index("setting")
+    columns = {
+        "network": table["network"].map(NETWORKS),
+        "optimizer": table["label"],
+        **{name: table["setting"].map(settings[name]).map(text) for name in HYPERPARAMETERS},
+        ACCURACY[records.accuracy]: [spread(row.mean, row.std, 2) for row in table.itertuples()],
+        "95 % interval": [interval(row.low, row.high) for row in table.itertuples()],
+        "seeds": [
+            str(row.n) if row.n == row.planned else f"{row.n} of {row.planned}"
+            for row in table.itertuples()
+        ],
+    }
+    note = ""
+    if table["published_top1"].notna().any():
+        note = (
+            f"Published: single runs at full scale on {SOURCES[records.experiment]}; they bear "
+            "comparison with ours only at the scale paper. "
+        )
+        columns["published at full scale (%)"] = table["published_top1"].map(_one_digit)
+    if records.experiment == "imagenet":
+        columns["test top-5 (%)"] = table["top5"].map(_one_digit)
+    columns["training accuracy (%)"] = table["train_top1"].map(_one_digit)
+    if table["network"].nunique() == 1:
+        del columns["network"]
+    return Table(
+        "table",
+        "Final comparison",
+        f"Accuracy on the {FROM[records.accuracy]} images after the last epoch, mean and standard "
+        "deviation over seeds, and the 95 % interval of the mean (Student's t). "
+        f"{note}{records.basis()}",
+        table.drop(columns="setting"),
+        pd.DataFrame(columns),
+    )
+
+
+def accuracy_picture(records: Records) -> Picture | None:
+    """Rows: settings. Left: each seed and the mean. Right, on its own axis: what is published."""
+    table, runs = final(records), with_labels(records.runs)
+    if table["mean"].isna().all():
+        return None
+    networks = list(table["network"].unique())
+    has_published = table["published_top1"].notna().any()
+    colours, _ = line_styles(runs)
+    counts = [int((table["network"] == name).sum()) for name in networks]
+    with look():
+        figure, grid = panels(
+            len(networks), 2 if has_published else 1, 0.42 * sum(counts) + 0.55 * len(counts) + 0.6,
+            sharex="col", sharey="row",
+            gridspec_kw={
+                "height_ratios": [count + 0.8 for count in counts],
+                "width_ratios": [3, 1] if has_published else [1],
+            },
+        )  # fmt: skip
+        for network, row in zip(networks, grid, strict=True):
+            here = table[table["network"] == network].reset_index()
+            labels = list(here["label"])
+            for place, line in enumerate(here.itertuples()):
+                colour = colours[line.label]
+                seeds = runs.loc[runs["setting"] == line.setting, records.accuracy]
+                row[0].scatter(
+                    seeds, np.full(len(seeds), place), s=32, color=colour, alpha=0.4, linewidth=0
+                )
+                row[0].plot([line.mean] * 2, [place - 0.3, place + 0.3], color=colour, linewidth=3)
+                if line.n > 2:  # the interval of two would cover all
+                    row[0].plot([line.low, line.high], [place] * 2, color=colour, linewidth=1.2)
+                if has_published:
+                    row[1].plot(line.published_top1, place, "D", color=colour, markersize=7,
+                                fillstyle="none", markeredgewidth=1.8)  # fmt: skip
+            row[0].set_yticks(range(len(labels)), labels)
+            row[0].set_ylim(len(labels) - 0.4, -0.6)
+            title = NETWORKS[network] if len(networks) > 1 else "this study"
+            row[0].set_title(title, loc="left")
+        grid[-1][0].set_xlabel(ACCURACY[records.accuracy])
+        if has_published:
+            grid[0][1].set_title("published", loc="left")
+            grid[-1][1].set_xlabel(f"{SOURCES[records.experiment]},\nfull scale (%)")
+            for row in grid:
+                row[1].tick_params(axis="y", length=0)
+                row[1].margins(x=0.25)
+                row[1].xaxis.set_major_locator(MaxNLocator(3))
+    right = (
+        f" Right, on an axis of its own: the published number on {SOURCES[records.experiment]} "
+        "at full scale."
+        if has_published
+        else ""
+    )
+    return Picture(
+        "accuracy",
+        "Final accuracy",
+        f"Accuracy on the {FROM[records.accuracy]} images after the last epoch; dots: seeds; bar: "
+        f"their mean; line: its 95 % interval, where there are more than two seeds.{right} "
+        f"{records.basis()}",
+        figure,
+    )
+
+
+def _one_digit(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.1f}"

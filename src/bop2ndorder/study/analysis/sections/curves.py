@@ -1,0 +1,93 @@
+"""Lines over training images seen, shared by the experiments."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from ..names import OPTIMIZERS
+from ..records import Records
+from ..statistics import mean_interval
+from ..style import image_axis
+
+DASHES = ("", (4, 1.5), (1, 1), (5, 1, 1, 1), (3, 1, 1, 1, 1, 1))
+LEARNING = {
+    "val_accuracy": "validation accuracy (%)",
+    "train_accuracy": "training accuracy (%)",
+}
+LINE = "Line: mean over seeds; band: its 95 % interval, or both seeds where there are only two."
+
+
+def band(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean; of two values themselves, whose interval tells nothing."""
+    if len(values) < 3:
+        return min(values), max(values)
+    found = mean_interval(values)
+    return found.low, found.high
+
+
+def history_of(records: Records, runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The history of all runs that have one, with columns of `runs` beside it."""
+    return records.history.merge(runs[["run", *columns]].drop_duplicates(), on="run")
+
+
+def draw_curves(
+    axes: Axes, history: pd.DataFrame, column: str, colours: dict[str, str], dashes: dict
+) -> None:
+    """One line a label, with a band (see `band`).
+
+    Args:
+        axes: where to draw.
+        history: see `history_of`; has a column "label".
+        column: accuracies (fractions, drawn in percent) or flip rates.
+        colours: label -> colour; also the order of the labels.
+        dashes: label -> dash pattern.
+    """
+    drawn = history.dropna(subset=[column])
+    if column in LEARNING:
+        drawn = drawn.assign(**{column: 100 * drawn[column]})
+    labels = [label for label in colours if (drawn["label"] == label).any()]
+    if labels:  # else none of their records is there
+        sns.lineplot(
+            drawn, x="images_seen", y=column, hue="label", hue_order=labels, palette=colours,
+            style="label", style_order=labels, dashes=dashes, errorbar=band, legend="full",
+            err_kws={"alpha": 0.18, "linewidth": 0}, ax=axes,
+        )  # fmt: skip
+    if axes.get_legend():
+        axes.get_legend().remove()
+    image_axis(axes)
+    axes.set_ylabel(LEARNING.get(column, ""))
+
+
+def draw_flip_rates(axes: Axes, history: pd.DataFrame, column: str, colours, dashes) -> None:
+    """Flips per weight and step on a logarithmic axis; epochs without a flip leave a gap."""
+    flips = history.assign(**{column: history[column].where(history[column] > 0, np.nan)})
+    draw_curves(axes, flips, column, colours, dashes)
+    axes.set(yscale="log", ylabel="flips per weight and step")
+
+
+def line_styles(runs: pd.DataFrame) -> tuple[dict[str, str], dict]:
+    """Colour by optimizer, dashes where several labels share one.
+
+    Args:
+        runs: `Records.runs` with a column "label".
+    """
+    colours, dashes, used = {}, {}, dict.fromkeys(OPTIMIZERS, 0)
+    labels = runs[["label", "optimizer"]].drop_duplicates("label")
+    for label, optimizer in labels.itertuples(index=False):
+        colours[label] = OPTIMIZERS[optimizer][1]
+        dashes[label] = DASHES[used[optimizer] % len(DASHES)]
+        used[optimizer] += 1
+    return colours, dashes
+
+
+def describe_curve(records: Records) -> str:
+    """For captions: which images the accuracy is measured on, and why."""
+    if records.curve == "val_accuracy":
+        return "Accuracy on the validation images, after each epoch."
+    return (
+        "Accuracy on the training images during each epoch: these runs train on all of them, "
+        "so none are held out."
+    )

@@ -1,0 +1,265 @@
+"""Beyond the paper: thresholds in units of what noise alone does to m / sqrt(v)."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, interval, signed
+from ..names import kind, number, start, text
+from ..records import ACCURACY, Records
+from ..statistics import joined, mean_interval, over_seeds
+from ..style import legend_below, look, panels
+from .curves import band
+
+KEYS = ["decay", "gamma_start", "gamma", "times"]
+CONSTANT, DECAYING = "constant", "decaying"
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
+MARKERS = "osD^v"
+AXIS = "threshold / noise floor"
+
+
+def exhibits(records: Records) -> Exhibits:
+    return by_name(
+        accuracy_picture(records),
+        accuracy_table(records),
+        collapse_table(records),
+        decay_table(records),
+        flip_picture(records),
+    )
+
+
+def headline(records: Records) -> dict:
+    """constant, decaying -> the best point, and how far apart the gammas are at most."""
+    found: dict = {}
+    apart = collapse(records)
+    for decay, table in accuracy(records).dropna(subset="mean").groupby("decay", sort=False):
+        best = table.loc[table["mean"].idxmax()]
+        found[decay] = {
+            "best_val_top1": best["mean"],
+            "best_times": best["times"],
+            "best_gamma": best["gamma_start"],
+            "gammas_apart_points": apart.loc[apart["decay"] == decay, "difference"].abs().max(),
+        }
+    return found
+
+
+def accuracy(records: Records) -> pd.DataFrame:
+    """One row a setting, by gamma and threshold.
+
+    Returns:
+        decay (constant or decaying), gamma_start, gamma (as text), times (threshold / noise floor),
+        those of `over_seeds`, flip_rate (of the last epoch, mean over seeds), effect (points above
+        the same gamma without a threshold, over the seeds that both have), effect_low,
+        effect_high, and against_runs (ids of the runs without).
+    """
+    runs = _runs(records)
+    table = over_seeds(runs, KEYS, records.accuracy)
+    flips = runs.groupby(KEYS, sort=False)["flip_rate"].mean().reset_index()
+    rows = []
+    for row in table.itertuples():
+        here = runs[(runs["gamma"] == row.gamma) & runs[records.accuracy].notna()]
+        one, other = here[here["times"] == row.times], here[here["times"] == 0]
+        found = _paired(one, other, records.accuracy)
+        rows.append({f"effect{name}": found[key] for name, key in EFFECT.items()})
+        rows[-1]["against_runs"] = found["against_runs"]
+    table = table.merge(flips, on=KEYS).assign(**pd.DataFrame(rows))
+    return table.sort_values(["decay", "gamma_start", "times"], ignore_index=True)
+
+
+EFFECT = {"": "difference", "_low": "low", "_high": "high"}
+
+
+def collapse(records: Records) -> pd.DataFrame:
+    """Whether gamma still matters where threshold / noise floor is the same.
+
+    Returns:
+        decay, times, gamma (the outermost two, as text), difference (accuracy at the larger minus
+        at the smaller in points, over the seeds that both have), low, high, n, metric, runs and
+        against_runs (ids).
+    """
+    runs, rows = _runs(records).dropna(subset=[records.accuracy]), []
+    for (decay, times), here in runs.groupby(["decay", "times"]):
+        by_gamma = [of_gamma for _, of_gamma in here.groupby("gamma_start")]
+        if len(by_gamma) > 1:
+            found = _paired(by_gamma[-1], by_gamma[0], records.accuracy)
+            rows.append({"decay": decay, "times": times, **found})
+    return pd.DataFrame(rows, columns=["decay", "times", *PAIRED])
+
+
+def against_decay(records: Records) -> pd.DataFrame:
+    """What a threshold at a constant gamma reaches, beside the same gamma decaying without one.
+
+    Returns:
+        times, gamma (both, as text), difference (points, over the seeds that both have), low,
+        high, n, metric, runs and against_runs (ids).
+    """
+    runs, rows = _runs(records).dropna(subset=[records.accuracy]), []
+    without = runs[(runs["decay"] == DECAYING) & (runs["times"] == 0)]
+    constant = runs[runs["decay"] == CONSTANT]
+    for (gamma, times), here in constant.groupby(["gamma_start", "times"]):
+        other = without[without["gamma_start"] == gamma]
+        if len(other):
+            rows.append({"times": times, **_paired(here, other, records.accuracy)})
+    return pd.DataFrame(rows, columns=["times", *PAIRED])
+
+
+PAIRED = ("gamma", "difference", "low", "high", "n", "metric", "runs", "against_runs")
+
+
+def _paired(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> dict:
+    """Difference between two settings, over the seeds that both have."""
+    first, second = first.set_index("seed"), second.set_index("seed")
+    gammas = " against ".join(runs["gamma"].iloc[0] for runs in (first, second) if len(runs))
+    seeds = first.index.intersection(second.index)
+    first, second = first.loc[seeds], second.loc[seeds]
+    found = mean_interval(first[metric] - second[metric])
+    ids = joined(first["run"]), joined(second["run"])
+    return dict(zip(PAIRED, [gammas, *found, metric, *ids], strict=True))
+
+
+def accuracy_table(records: Records) -> Table:
+    table = accuracy(records)
+    shown = {
+        "gamma": table["gamma"],
+        AXIS: table["times"].map(number),
+        ACCURACY[records.accuracy]: [accuracy_cell(row) for row in table.itertuples()],
+        "95 % interval": [interval(row.low, row.high) for row in table.itertuples()],
+        "above no threshold (points)": [
+            "" if row.times == 0 else _points(row.effect, row.effect_low, row.effect_high)
+            for row in table.itertuples()
+        ],
+        "flips per weight and step, last epoch": [
+            "–" if pd.isna(rate) else number(float(f"{rate:.1e}")) for rate in table["flip_rate"]
+        ],
+    }
+    return Table(
+        "table",
+        "Accuracy over threshold / noise floor",
+        "Validation accuracy after the last epoch, mean and standard deviation over seeds; in "
+        "brackets the 95 % interval of the difference, paired by seed (Student's t). "
+        f"{records.basis()}",
+        table,
+        pd.DataFrame(shown),
+    )
+
+
+def collapse_table(records: Records) -> Table | None:
+    return _differences(
+        records,
+        collapse(records),
+        "collapse",
+        "Gammas at the same threshold / noise floor",
+        "Difference of validation accuracy between the outermost gammas, threshold / noise floor "
+        "being the same; in brackets its 95 % interval, paired by seed. Were threshold / noise "
+        "floor all that counts, it would be 0 throughout.",
+    )
+
+
+def decay_table(records: Records) -> Table | None:
+    return _differences(
+        records,
+        against_decay(records),
+        "against_decay",
+        "A threshold instead of a decay of gamma",
+        "Validation accuracy with a constant gamma and a threshold, minus that of the same gamma "
+        "decaying without a threshold; in brackets the 95 % interval, paired by seed.",
+    )
+
+
+def _differences(
+    records: Records, table: pd.DataFrame, name: str, title: str, what: str
+) -> Table | None:
+    if table.empty:
+        return None
+    shown = {
+        "gamma": table["gamma"],
+        AXIS: table["times"].map(number),
+        "difference (points)": [
+            _points(row.difference, row.low, row.high) for row in table.itertuples()
+        ],
+        "seeds": table["n"].astype(str),
+    }
+    return Table(name, title, f"{what} {records.basis()}", table, pd.DataFrame(shown))
+
+
+def accuracy_picture(records: Records) -> Picture | None:
+    """Left: constant gamma; right: decaying. One line a gamma."""
+    return _picture(
+        records,
+        records.accuracy,
+        "accuracy",
+        "Accuracy over threshold / noise floor",
+        ACCURACY[records.accuracy],
+        "Validation accuracy after the last epoch",
+    )
+
+
+def flip_picture(records: Records) -> Picture | None:
+    """The same for flip rates, on a logarithmic axis."""
+    return _picture(
+        records,
+        "flip_rate",
+        "flip_rates",
+        "Flips over threshold / noise floor",
+        "flips per weight and step",
+        "Flips per binary weight and step, mean over the last epoch; none are left out",
+    )
+
+
+def _picture(
+    records: Records, column: str, name: str, title: str, label: str, what: str
+) -> Picture | None:
+    runs = _runs(records).dropna(subset=[column])
+    if column == "flip_rate":
+        runs = runs[runs[column] > 0]
+    if runs.empty:
+        return None
+    decays = [decay for decay in (CONSTANT, DECAYING) if (runs["decay"] == decay).any()]
+    gammas = sorted(runs["gamma_start"].unique())
+    with look():
+        figure, [row] = panels(1, len(decays), 3.6, sharey=True, sharex=True)
+        for decay, axes in zip(decays, row, strict=True):
+            axes.set_xticks(sorted(runs["times"].unique()))
+            for place, gamma in enumerate(gammas):
+                here = runs[(runs["decay"] == decay) & (runs["gamma_start"] == gamma)]
+                if len(here):
+                    _draw_line(axes, here, column, place, f"gamma {number(gamma)}")
+            axes.set(title=f"{decay} gamma", xlabel=AXIS)
+            if column == "flip_rate":
+                axes.set_yscale("log")
+        row[0].set_ylabel(label)
+        legend_below(figure)
+    return Picture(
+        name,
+        title,
+        f"{what}. One line a gamma, a decaying one named by its first value; dots: mean over "
+        "seeds, bars: its 95 % interval, or both seeds where there are only two. "
+        f"{records.basis()}",
+        figure,
+    )
+
+
+def _draw_line(axes: Axes, runs: pd.DataFrame, column: str, place: int, label: str) -> None:
+    by_times = runs.groupby("times")[column]
+    mean = by_times.mean()
+    limits = np.array([band(values.tolist()) for _, values in by_times]).T
+    axes.errorbar(
+        mean.index + 0.03 * place, mean, yerr=np.abs(limits - mean.to_numpy()), label=label,
+        color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], capsize=3,
+    )  # fmt: skip
+
+
+def _runs(records: Records) -> pd.DataFrame:
+    """The runs with decay, gamma_start, gamma as text, and times."""
+    runs = records.runs
+    return runs.assign(
+        decay=runs["gamma"].map(lambda gamma: CONSTANT if kind(gamma) == "none" else DECAYING),
+        gamma_start=runs["gamma"].map(start),
+        gamma=runs["gamma"].map(text),
+        times=runs["threshold"].map(lambda threshold: threshold["times"]),
+    )
+
+
+def _points(value: float, low: float, high: float) -> str:
+    """A difference with its interval: +1.2 (−0.3 to +2.7)."""
+    return signed(value) if pd.isna(low) else f"{signed(value)} ({signed(low)} to {signed(high)})"

@@ -1,0 +1,70 @@
+"""Section 5.1.1: batch or layer normalization, biased or bias-corrected updates."""
+
+import pandas as pd
+
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
+from ..names import OPTIMIZERS
+from ..records import Records
+from ..statistics import over_seeds
+from ..style import legend_below, look, panels
+from .curves import LINE, describe_curve, draw_curves, history_of, line_styles
+
+NORMS = {"batch": "batch normalization", "layer": "layer normalization"}
+
+
+def exhibits(records: Records) -> Exhibits:
+    return by_name(convergence(records), accuracy_table(records))
+
+
+def headline(records: Records) -> dict:
+    return {
+        f"{row.norm}_{row.optimizer}": {"val_top1": row.mean, "std": row.std, "seeds": row.n}
+        for row in _accuracy(records).itertuples()
+    }
+
+
+def accuracy_table(records: Records) -> Table:
+    """Norm down, optimizer across."""
+    accuracy = _accuracy(records)
+    cells = accuracy.assign(
+        optimizer=accuracy["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
+        norm=accuracy["norm"].map(NORMS),
+        cell=[accuracy_cell(row) for row in accuracy.itertuples()],
+    )
+    shown = cells.pivot(index="norm", columns="optimizer", values="cell")
+    shown = shown.reindex(index=cells["norm"].unique(), columns=cells["optimizer"].unique())
+    return Table(
+        "table",
+        "Normalization and bias correction",
+        "Validation accuracy in percent after the last epoch, mean and standard deviation over "
+        f"seeds. {records.basis()}",
+        accuracy,
+        shown.fillna("–").rename_axis(columns=None).reset_index(names="normalization"),
+    )
+
+
+def convergence(records: Records) -> Picture | None:
+    """One panel a norm, one line an optimizer."""
+    runs = records.runs.assign(label=records.runs["optimizer"].map(lambda key: OPTIMIZERS[key][0]))
+    colours, dashes = line_styles(runs)
+    history = history_of(records, runs, ["norm", "label"])
+    if history.empty:
+        return None
+    norms = list(dict.fromkeys(runs["norm"]))
+    with look():
+        figure, [row] = panels(1, len(norms), 3.6, sharey=True)
+        for axes, norm in zip(row, norms, strict=True):
+            of_norm = history[history["norm"] == norm]
+            draw_curves(axes, of_norm, records.curve, colours, dashes)
+            axes.set_title(NORMS[norm])
+        legend_below(figure)
+    return Picture(
+        "convergence",
+        "Convergence with batch and layer normalization",
+        f"{describe_curve(records)} {LINE} {records.basis()}",
+        figure,
+    )
+
+
+def _accuracy(records: Records) -> pd.DataFrame:
+    return over_seeds(records.runs, ["norm", "optimizer"], records.accuracy)

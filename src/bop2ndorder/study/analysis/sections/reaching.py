@@ -1,0 +1,86 @@
+"""How many training images it takes to reach an accuracy."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import EngFormatter
+
+from ..exhibits import Table
+from ..names import NETWORKS, with_labels
+from ..records import Records
+from ..statistics import bounded_interval, images_to_reach, joined
+
+LEVELS = 3  # so many accuracies are shown
+
+
+def images_of_run(records: Records, run: str, level: float) -> tuple[float, float]:
+    """Bounds on the training images that a run needs to reach an accuracy in percent."""
+    history = records.history[records.history["run"] == run].sort_values("epoch")
+    return images_to_reach(history["images_seen"], 100 * history[records.curve], level)
+
+
+def images_table(records: Records) -> Table | None:
+    """Settings down, accuracies across: the highest multiples of 10 % that any run reaches."""
+    if records.history.empty:
+        return None
+    highest = int(10 * records.history[records.curve].max()) * 10
+    levels = [level for level in range(highest - 10 * (LEVELS - 1), highest + 1, 10) if level > 0]
+    if not levels:
+        return None
+    rows = [
+        {"network": network, "label": label, **_reaching(records, runs["run"], level)}
+        for (network, label), runs in _recorded(records).groupby(["network", "label"], sort=False)
+        for level in levels
+    ]
+    numbers = pd.DataFrame(rows)
+    cells = numbers.assign(cell=[_cell(row) for row in numbers.itertuples()])
+    shown = cells.pivot(index=["network", "label"], columns="level", values="cell")
+    shown = shown.reindex(cells.set_index(["network", "label"]).index.unique()).reset_index()
+    shown.columns = ["network", "optimizer", *(f"to {level} %" for level in levels)]
+    shown["network"] = shown["network"].map(NETWORKS)
+    if shown["network"].nunique() == 1:
+        del shown["network"]
+    which = "validation" if records.curve == "val_accuracy" else "training"
+    return Table(
+        "images",
+        "Training images to reach an accuracy",
+        f"Until the {which} accuracy is first reached, between epochs by linear interpolation; "
+        "geometric mean over seeds, in brackets its 95 % interval. A run that never gets there, or "
+        f"does so within its first epoch, bounds the number on one side only. {records.basis()}",
+        numbers,
+        shown,
+    )
+
+
+def _recorded(records: Records) -> pd.DataFrame:
+    runs = with_labels(records.runs)
+    return runs[~runs["missing"].astype(bool)]
+
+
+def _reaching(records: Records, runs: pd.Series, level: float) -> dict:
+    bounds = np.array([images_of_run(records, run, level) for run in runs])
+    with np.errstate(divide="ignore"):
+        found = bounded_interval(*np.log(bounds).T)
+    return {
+        "level": level,
+        "mean": np.exp(found.value),
+        "low": np.exp(found.low),
+        "high": np.exp(found.high),
+        "n": found.n,
+        "never": int(np.isinf(bounds[:, 1]).sum()),
+        "at_once": int((bounds[:, 0] == 0).sum()),
+        "metric": records.curve,
+        "runs": joined(runs),
+    }
+
+
+def _cell(row) -> str:
+    if row.never:
+        return f"never in {row.never} of {row.n}"
+    if row.at_once:
+        return f"first epoch in {row.at_once} of {row.n}"
+    interval = "" if pd.isna(row.low) else f" ({_images(row.low)} to {_images(row.high)})"
+    return _images(row.mean) + interval
+
+
+def _images(count: float) -> str:
+    return EngFormatter(places=1 if count >= 1000 else 0, sep="")(count)

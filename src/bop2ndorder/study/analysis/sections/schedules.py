@@ -1,0 +1,179 @@
+"""Section 5.1.4: what a schedule on one hyperparameter, or on all, changes."""
+
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
+from ..names import OPTIMIZERS, SCHEDULES, kind, slug
+from ..records import Records
+from ..statistics import over_seeds
+from ..style import legend_below, look, panels
+from .curves import LEARNING, LINE, describe_curve, draw_curves, history_of
+
+SCHEDULED = ("gamma", "sigma", "threshold", "lr")
+TARGETS = {"lr": "learning rate"}
+
+
+def exhibits(records: Records) -> Exhibits:
+    return by_name(effect_picture(records), accuracy_table(records), convergence(records))
+
+
+def headline(records: Records) -> dict:
+    """Per optimizer: accuracy without schedules, and what each schedule adds, in points."""
+    found: dict = {}
+    for row in effects(records).itertuples():
+        of_one = found.setdefault(row.optimizer, {})
+        if row.schedule == "none":
+            of_one["none"] = {"val_top1": row.mean, "std": row.std, "seeds": row.n}
+        else:
+            of_one[f"{slug(row.target)}_{row.schedule}"] = {"effect_points": row.effect}
+    return found
+
+
+def effects(records: Records) -> pd.DataFrame:
+    """Accuracy of each schedule and its distance from the same optimizer without any.
+
+    Returns:
+        optimizer, target (what is scheduled: a hyperparameter, "all", or several joined by +),
+        schedule (none, exponential, polynomial), those of `over_seeds`, effect (points) and
+        against_runs (ids of the runs without any).
+    """
+    accuracy = over_seeds(_scheduled(records), KEYS, records.accuracy)
+    base = accuracy[accuracy["schedule"] == "none"].set_index("optimizer")
+    return accuracy.assign(
+        effect=accuracy["mean"] - accuracy["optimizer"].map(base["mean"]),
+        against_runs=accuracy["optimizer"].map(base["runs"]),
+    )
+
+
+KEYS = ["optimizer", "target", "schedule"]
+
+
+def accuracy_table(records: Records) -> Table:
+    """Schedules down, optimizers across."""
+    table = effects(records)
+    cells = table.assign(
+        cell=[
+            accuracy_cell(row)
+            + (
+                ""
+                if row.schedule == "none" or pd.isna(row.effect)
+                else f" ({round(row.effect, 1) + 0.0:+.1f})".replace("-", "−")
+            )
+            for row in table.itertuples()
+        ],
+        optimizer=table["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
+        target=table["target"].map(lambda name: TARGETS.get(name, name)),
+    )
+    order = cells[["target", "schedule"]].drop_duplicates()
+    shown = cells.pivot(index=["target", "schedule"], columns="optimizer", values="cell")
+    shown = shown.reindex(
+        index=pd.MultiIndex.from_frame(order), columns=cells["optimizer"].unique()
+    )
+    shown = shown.fillna("–").rename_axis(columns=None).reset_index()
+    return Table(
+        "table",
+        "Accuracy with each schedule",
+        "Validation accuracy in percent after the last epoch; in brackets the difference from the "
+        f"same optimizer without schedules, in points. {records.basis()}",
+        table,
+        shown.rename(columns={"target": "scheduled"}),
+    )
+
+
+def effect_picture(records: Records) -> Picture | None:
+    """One panel an optimizer: rows are what is scheduled, dots how far accuracy moves."""
+    table = effects(records)
+    table = table[table["schedule"] != "none"]
+    if table["effect"].isna().all():
+        return None
+    targets = list(dict.fromkeys(table["target"]))
+    kinds = [name for name in SCHEDULES if (table["schedule"] == name).any()]
+    optimizers = list(dict.fromkeys(table["optimizer"]))
+    with look():
+        figure, [row] = panels(1, len(optimizers), 0.55 * len(targets) + 1.3, sharex=True,
+                               sharey=True)  # fmt: skip
+        for axes, optimizer in zip(row, optimizers, strict=True):
+            axes.axvline(0, color=SCHEDULES["none"], linewidth=1.2)
+            for line in table[table["optimizer"] == optimizer].itertuples():
+                y = targets.index(line.target) + 0.28 * (
+                    kinds.index(line.schedule) - (len(kinds) - 1) / 2
+                )
+                colour = SCHEDULES[line.schedule]
+                axes.plot([0, line.effect], [y, y], color=colour, linewidth=2.2, alpha=0.6)
+                axes.plot(line.effect, y, "o", color=colour, markersize=7)
+            axes.set(title=OPTIMIZERS[optimizer][0], xlabel="change of accuracy (points)")
+            axes.grid(False, axis="y")
+        row[0].set_yticks(range(len(targets)), [TARGETS.get(name, name) for name in targets])
+        row[0].set_ylim(len(targets) - 0.5, -0.5)
+        handles = [
+            Line2D([], [], color=SCHEDULES[name], marker="o", linewidth=2.2, label=name)
+            for name in kinds
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return Picture(
+        "effects",
+        "Effect of each schedule",
+        "Validation accuracy after the last epoch, as the difference from the same optimizer "
+        "without schedules (the line at 0). Rows: what is scheduled. "
+        f"{records.basis()}",
+        figure,
+    )
+
+
+def convergence(records: Records) -> Picture | None:
+    """Rows: optimizers; columns: what is scheduled; in grey, no schedule."""
+    runs = _scheduled(records)
+    history = history_of(records, runs.assign(label=runs["schedule"]), [*KEYS, "label"])
+    if history.empty:
+        return None
+    targets = [name for name in dict.fromkeys(runs["target"]) if name != "none"]
+    optimizers = list(dict.fromkeys(runs["optimizer"]))
+    with look():
+        figure, grid = panels(
+            len(optimizers), max(len(targets), 1), 2.1 * len(optimizers) + 0.9, sharex=True,
+            sharey=True,
+        )  # fmt: skip
+        for optimizer, row in zip(optimizers, grid, strict=True):
+            of_one = history[history["optimizer"] == optimizer]
+            for target, axes in zip(targets or ["none"], row, strict=True):
+                here = of_one[of_one["target"].isin([target, "none"])]
+                draw_curves(axes, here, records.curve, SCHEDULES, dict.fromkeys(SCHEDULES, ""))
+                axes.set(ylabel="", xlabel="")
+                if row is grid[0]:
+                    axes.set_title(TARGETS.get(target, target))
+            row[-1].annotate(
+                OPTIMIZERS[optimizer][0], (1.04, 0.5), xycoords="axes fraction", rotation=-90,
+                va="center", fontsize=9.5,
+            )  # fmt: skip
+        for row in grid:
+            row[0].set_ylabel(LEARNING[records.curve])
+        # One label under the middle: constrained layout lets supxlabel run into the legend.
+        grid[-1][len(grid[-1]) // 2].set_xlabel("training images seen")
+        legend_below(figure)
+    return Picture(
+        "convergence",
+        "Convergence with each schedule",
+        f"Columns: what is scheduled; grey: nothing. {describe_curve(records)} {LINE} "
+        f"{records.basis()}",
+        figure,
+    )
+
+
+def _scheduled(records: Records) -> pd.DataFrame:
+    """The runs with the columns target and schedule, read off their settings."""
+    runs = records.runs
+    kinds = runs[list(SCHEDULED)].map(kind)
+    on = kinds.ne("none")
+    # lr with a schedule of its own beside those of all hyperparameters still counts as "all".
+    possible = runs[list(SCHEDULED)].notna().sum(axis=1)
+    target = [
+        "none" if not any(row) else "all" if sum(row) == n > 1 else
+        "+".join(name for name, set_ in zip(SCHEDULED, row, strict=True) if set_)
+        for row, n in zip(on.to_numpy(), possible, strict=True)
+    ]  # fmt: skip
+    schedule = [
+        "+".join(dict.fromkeys(name for name in row if name != "none")) or "none"
+        for row in kinds.to_numpy()
+    ]
+    return runs.assign(target=target, schedule=schedule)

@@ -1,0 +1,1 @@
+"""What the records say of the claims of the paper."""

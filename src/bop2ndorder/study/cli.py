@@ -1,0 +1,296 @@
+"""The command line. Snakemake, DVC and a person call the same commands.
+
+Imports stand inside the commands, so that each starts as fast as what it does allows.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .numerics import pin
+from .workflow.failures import EXPECTED, noted
+from .workflow.processes import end_with_caller, tidy_at_sigterm
+
+if TYPE_CHECKING:
+    from .workflow.products import Workflow
+
+
+class Sentence(click.Command):
+    """Ends with one sentence, which names command and run, where input or the disk is at fault."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EXPECTED as error:
+            subject = " ".join([self.name, *(v for v in ctx.params.values() if type(v) is str)])
+            if os.environ.get("BOP2NDORDER_TRACEBACK"):  # for whoever looks for a bug
+                raise
+            raise click.ClickException(f"{subject}: {error}") from None
+
+
+class Sentences(click.Group):
+    """Commands that end so."""
+
+    command_class = Sentence
+
+
+@click.group(cls=Sentences)
+@click.option("--params", default="params.yaml", show_default=True, help="The file of the study.")
+@click.option("--scale", help="quick, small or paper; by default the file's.")
+@click.option(
+    "--work", type=Path, default=".", show_default=True, help="Where data, runs and logs go."
+)
+@click.pass_context
+def main(ctx: click.Context, params: str, scale: str | None, work: Path) -> None:
+    """Reproduce, and look beyond, "A Bop and Beyond" (2021)."""
+    end_with_caller()
+    pin("numpy")  # whatever the command computes
+    ctx.obj = lambda: _workflow(params, scale, work)
+
+
+def _workflow(params: str, scale: str | None, work: Path) -> "Workflow":
+    from .config import load_study
+    from .workflow.products import Workflow
+
+    study = load_study(params, **({"scale": scale} if scale else {}))
+    return Workflow(study, study.scale, work)
+
+
+Load = Callable[[], "Workflow"]
+
+
+@main.command()
+@click.argument("name")
+@click.pass_obj
+def prepare(load: Load, name: str) -> None:
+    """Make the data set NAME, as `plan` lists it."""
+    workflow = load()
+    found = {run.data: run.settings for run in workflow.runs.values()}
+    settings = _one(found, name, "data set")
+    from .data.preparation import prepare
+
+    source, target = workflow.study.local.get(settings.data.source), workflow.data(name)
+    with noted(workflow.note(name), target):
+        prepare(settings.data.prepared(), target, Path(source) if source else None)
+
+
+@main.command()
+@click.argument("run")
+@click.pass_obj
+def train(load: Load, run: str) -> None:
+    """Train RUN, from where it was stopped if it was."""
+    workflow = load()
+    planned = _one(workflow.runs, run, "run")
+    from .workflow.lease import leased_gpu
+
+    # Before torch, for CUDA reads it once.
+    click.get_current_context().with_resource(leased_gpu())
+    # cuBLAS reads this when it is loaded; without it, its sums differ from call to call.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if planned.settings.numerics == "portable":
+        pin("torch")
+    import torch
+
+    from ..store import write_done, write_json
+    from .data import open_data
+    from .run.progress import Progress
+    from .run.provenance import origin, run_facts
+    from .run.train import train
+    from .workflow.products import RUN_FILES
+
+    settings = planned.settings.model_dump()
+    folder, note = workflow.run(run), workflow.origin(run)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with noted(workflow.note(run), folder), Progress(run, settings["epochs"]) as progress:
+        data = open_data(workflow.data(planned.data))
+        note.unlink(missing_ok=True)
+        network, history = train(settings, data, folder, workflow.checkpoint(run), device, progress)
+        write_json(folder / "run.json", run_facts(run, settings, data, network))
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_json(note, origin(folder, history, device))
+        write_done(folder, RUN_FILES)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.pass_obj
+def evaluate(load: Load, runs: tuple[str, ...]) -> None:
+    """Check the files of RUNS and write their records."""
+    from .run.evaluate import accuracy
+    from .workflow.make import record
+
+    workflow = load()
+    for run in runs:
+        _one(workflow.runs, run, "run")
+        metrics = record(workflow, run)
+        split, top1 = accuracy(metrics)
+        click.echo(f"{run}: {split} top-1 {top1:.2f} %")
+
+
+@main.command()
+@click.argument("experiment")
+@click.pass_obj
+def analyse(load: Load, experiment: str) -> None:
+    """Make tables and figures of EXPERIMENT from the records."""
+    _make(load(), "analysis", experiment)
+
+
+@main.command()
+@click.argument("experiment")
+@click.pass_obj
+def notebook(load: Load, experiment: str) -> None:
+    """Run the notebook of EXPERIMENT."""
+    _make(load(), "notebook", experiment)
+
+
+@main.command()
+@click.pass_obj
+def metrics(load: Load) -> None:
+    """Make metrics.json, the headline numbers for `dvc metrics`."""
+    _make(load(), "metrics")
+
+
+@main.command()
+@click.pass_obj
+def claims(load: Load) -> None:
+    """Make claims.csv, a verdict for each claim from the records."""
+    _make(load(), "claims")
+
+
+@main.command()
+@click.pass_obj
+def report(load: Load) -> None:
+    """Make the report page from tables and figures."""
+    _make(load(), "report")
+
+
+def _make(workflow: "Workflow", what: str, experiment: str | None = None) -> None:
+    if experiment is not None:
+        _one(workflow.experiments, experiment, "experiment")
+    from .workflow.make import make
+
+    product = what if experiment is None else f"{what}-{experiment}"
+    make(workflow, product)
+    workflow.mark(product)
+
+
+@main.command()
+@click.pass_obj
+def salvage(load: Load) -> None:
+    """After a failure, make tables, figures and report of what is there."""
+    from .workflow.make import salvage
+
+    for line in salvage(load()):
+        click.echo(line, err=True)
+
+
+@main.command()
+@click.pass_obj
+def choose(load: Load) -> None:
+    """Choose the best settings of the grids, and hold the final comparisons to them."""
+    workflow = load()
+    from .analysis import write_choice
+
+    entries = workflow.study.entries(workflow.scale)
+    found = write_choice(entries, workflow.results, workflow.scale)
+    for _, sentence in found:
+        click.echo(sentence)
+    sys.exit(0 if all(agrees for agrees, _ in found) else 1)
+
+
+@main.command()
+@click.pass_obj
+def readme(load: Load) -> None:
+    """Bring the results that README.md shows up to date: those of the largest scale there is."""
+    results = load().results.parent
+    from .analysis.pages.readme import write_readme
+
+    write_readme(Path("README.md"), results)
+
+
+@main.command()
+@click.option("--list", "every", is_flag=True, help="A line for every run.")
+@click.pass_obj
+def plan(load: Load, every: bool) -> None:
+    """What is done, what is left to do, and how long it may take."""
+    from .workflow.plan import describe
+
+    click.echo(describe(load(), every))
+
+
+@main.command()
+@click.option("--retrain", type=click.IntRange(1), metavar="N", help="Train N recorded runs first.")
+@click.option("--seed", type=click.IntRange(0), help="Draws them; by default the clock's.")
+@click.pass_context
+def verify(ctx: click.Context, retrain: int | None, seed: int | None) -> None:
+    """Hold the runs on this machine against the committed records.
+
+    The exit code is 1 where a run is not reproduced though all that may change its bits is equal, 2
+    where no run is here. With --retrain, runs drawn by chance are trained from nothing in a
+    temporary folder, which is removed afterwards.
+    """
+    from .workflow.verify import NOTHING, Kind, describe, verify
+
+    workflow = ctx.obj()
+    if retrain:
+        from .workflow.retrain import retrain as again
+
+        outcomes = again(workflow, ctx.parent.params["params"], retrain, seed)
+    elif seed is not None:
+        raise click.UsageError("--seed draws the runs of --retrain N")
+    else:
+        outcomes = verify(workflow)
+    if all(outcome.kind == Kind.ABSENT for outcome in outcomes):
+        click.echo(f"Error: verify: {NOTHING}", err=True)
+        sys.exit(2)
+    click.echo(describe(outcomes))
+    sys.exit(any(outcome.kind == Kind.FAILED for outcome in outcomes))
+
+
+@main.command()
+@click.option("--only", default="", help="Only kinds of run with this text in their name.")
+@click.option("--check", is_flag=True, help="Show it again, though it is noted.")
+@click.option("--begin", is_flag=True, help="HEAD's code does something new: begin with it.")
+@click.pass_obj
+def same(load: Load, only: str, check: bool, begin: bool) -> None:
+    """Show that edited training code does the same, so that runs keep their names."""
+    from .workflow import same as module
+
+    tidy_at_sigterm()
+    equal, text = (True, module.begin()) if begin else module.same(load().study, only, check)
+    click.echo(text)
+    sys.exit(0 if equal else 1)
+
+
+@main.command(hidden=True)
+@click.argument("task", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def exercise(task: Path, out: Path) -> None:
+    """Do the short trainings that the file TASK lists, what they did goes to OUT; see `same`."""
+    from .run.exercise import exercise
+
+    exercise(task, out)
+
+
+@main.command()
+@click.pass_obj
+def shelve(load: Load) -> None:
+    """Move runs and records that the study no longer names to .stale; take back named ones."""
+    from .workflow.shelf import shelve
+
+    for line in shelve(load()):
+        click.echo(line)
+
+
+def _one(known: Any, name: str, what: str) -> Any:
+    """The thing of that name, or a sentence that tells where the names are."""
+    if name not in known:
+        raise ValueError(
+            f"no {what} {name!r} in this scale of the study: `bop2ndorder plan --list` lists them "
+            "(an id changes with the settings and the code that decide the result)"
+        )
+    return known[name] if isinstance(known, dict) else name

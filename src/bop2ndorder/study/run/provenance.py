@@ -1,0 +1,101 @@
+"""Where a number comes from: data and settings; code, versions, machine and times."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...binary import binary_layers
+from ...store import file_sha256
+from ..config.codes import code_at_hand
+from ..data.dataset import Data
+from ..numerics import cpuinfo, in_force
+from .evaluate import TIMES
+
+LIBRARIES = ("torch", "numpy", "safetensors")
+VECTORS = re.compile(r"sse4_2|avx.*|fma|amx.*")
+
+
+def run_facts(
+    run_id: str, settings: dict[str, Any], data: Data, network: nn.Module
+) -> dict[str, Any]:
+    """What is the same wherever and whenever the run is trained.
+
+    Args:
+        run_id, settings: the run.
+        data: the prepared data set it was trained on.
+        network: the trained network.
+    """
+    binary = sum(layer.weight.numel() for layer in binary_layers(network).values())
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return {
+        "run": run_id,
+        "settings": settings,
+        "data": {
+            "name": settings["data_name"],
+            "sha256": data.sha256,
+            "origin": data.origin,
+            "classes": data.num_classes,
+        },
+        "parameters": {"binary": binary, "real": parameters - binary},
+    }
+
+
+def origin(folder: Path, history: list[dict[str, Any]], device: str) -> dict[str, Any]:
+    """What another commit, machine or hour changes; the disk and the user are left out.
+
+    Args:
+        folder: of the run, which holds its weights: so the note is known to be of this result.
+        history: the rows of all epochs, those before the run was resumed too, with their speeds.
+        device: on which it was trained, "cpu" or a CUDA device.
+    """
+    images = history[0]["images_seen"]  # of each epoch
+    return {
+        "weights_sha256": file_sha256(folder / "weights.safetensors"),
+        "code": {part: code["hash"] for part, code in code_at_hand().items()},
+        **commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in LIBRARIES},
+            "libc": " ".join(platform.libc_ver()),
+        },
+        "device": device if device == "cpu" else torch.cuda.get_device_name(),
+        "processor": processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "numerics": in_force(device),
+        # Of all epochs, evaluation apart.
+        "train_seconds": round(sum(images / row[TIMES] for row in history), 3),
+        TIMES: [round(row[TIMES], 1) for row in history],
+    }
+
+
+def commit(folder: Path = Path()) -> dict[str, Any]:
+    """The commit of the code and whether tracked files differ from it; None outside of git."""
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return {"commit": head, "dirty": bool(_git(folder, "status", "--porcelain", "-uno", "src"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def processor() -> dict[str, Any]:
+    """Model and vendor of the processor, its vector extensions, and how many cores there are."""
+    found = cpuinfo()
+    return {
+        "model": found.get("model name") or platform.processor() or platform.machine(),
+        "vendor": found.get("vendor_id"),
+        "extensions": sorted(filter(VECTORS.fullmatch, found.get("flags", "").split())),
+        "cores": os.cpu_count(),
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

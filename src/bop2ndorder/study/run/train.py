@@ -1,0 +1,84 @@
+"""Training: a run's settings and prepared data in; weights, history and predictions out."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from ...weights import save_weights
+from ..data.dataset import Data
+from ..numerics import require
+from .evaluate import TIMES
+from .trainer import Trainer
+
+
+def train(
+    settings: dict[str, Any],
+    data: Data,
+    folder: Path,
+    checkpoint: Path,
+    device: str = "cpu",
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """Train one run, from the start or from where its checkpoint left off.
+
+    The result depends on the settings, the data and the software only, not on where an earlier
+    attempt was stopped: the order of images and all augmentation derive from seed and epoch.
+
+    The finished network answers the validation images where the settings hold them out of training,
+    else the test images, which so are read for final comparisons only.
+
+    Args:
+        settings: as `config.Settings.model_dump()` gives them.
+        data: the prepared data set.
+        folder: receives weights.safetensors, predictions.safetensors and history.csv.
+        checkpoint: written after every epoch, removed at the end.
+        device: "cpu" or a CUDA device.
+        on_epoch: called with each epoch's row of the history.
+
+    Returns:
+        the trained network, and its history: the rows of history.csv and the speed in each epoch.
+
+    Raises:
+        FloatingPointError: a loss is no longer a finite number.
+        ValueError: the checkpoint is damaged, or the batch is larger than the data.
+        OSError: the checkpoint cannot be written.
+        RuntimeError: numerics are to be portable, and torch was loaded otherwise; says what to set.
+    """
+    require(settings, device)
+    torch.set_num_threads(settings["threads"])
+    use_deterministic_kernels()
+    torch.manual_seed(settings["seed"])
+    trainer = Trainer(settings, data, device)
+    history = trainer.resume(checkpoint) if checkpoint.exists() else []
+    for epoch in range(len(history), settings["epochs"]):
+        history.append(trainer.epoch(epoch))
+        trainer.save(checkpoint, history)
+        on_epoch(history[-1])
+    folder.mkdir(parents=True, exist_ok=True)
+    write_history(history, folder / "history.csv")
+    answers, split = trainer.predict(trainer.judged_on), trainer.judged_on
+    save_file(answers, folder / "predictions.safetensors", {"split": split})
+    save_weights(trainer.network, folder / "weights.safetensors")
+    checkpoint.unlink(missing_ok=True)
+    return trainer.network, history
+
+
+def use_deterministic_kernels() -> None:
+    """Make torch choose kernels whose results do not vary from call to call, or refuse."""
+    torch.use_deterministic_algorithms(True)
+    # It would also fill every new tensor, to show reads of unset memory: a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def write_history(history: list[dict[str, Any]], path: Path) -> None:
+    """One row an epoch; without times and in full precision: equal runs give equal bytes."""
+    columns = [name for name in history[0] if name != TIMES]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)

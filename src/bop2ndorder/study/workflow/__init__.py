@@ -1,0 +1,1 @@
+"""What is made from what, and whether it is there: products, plan, verification, processes."""

@@ -1,0 +1,82 @@
+"""Records of runs; tables, figures, notebooks and report, of all of them or of those there are."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from ...store import DONE
+from ..run.evaluate import evaluate
+from .failures import EXPECTED, missing_runs, noted
+from .products import Workflow
+
+
+def record(workflow: Workflow, run: str) -> dict[str, Any]:
+    """Write the record of a finished run and give its metrics; see `evaluate`."""
+    folder = workflow.record(run)
+    with noted(workflow.note(run), folder):
+        if not workflow.recorded(run):
+            shutil.rmtree(folder, ignore_errors=True)  # or what is damaged might be left as it is
+        return evaluate(workflow.run(run), folder, workflow.origin(run))
+
+
+def make(workflow: Workflow, product: str) -> None:
+    """Make a product of the records that are there.
+
+    Args:
+        workflow: the study's scale.
+        product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics, claims or report.
+    """
+    from .. import analysis
+
+    what, _, experiment = product.partition("-")
+    study, scale, results = workflow.study, workflow.scale, workflow.results
+    if what == "analysis":
+        analysis.analyse(experiment, study.entries(scale, experiment), results, scale)
+    elif what == "notebook":
+        parameters = {"scale": scale, "results": results.as_posix()}
+        output = results / experiment / "notebook.ipynb"
+        analysis.run_notebook(workflow.notebook(experiment), output, parameters)
+    elif what == "metrics":
+        analysis.summarise(study.entries(scale), results, scale)
+    elif what == "claims":
+        analysis.write_claims(study.claims[scale], study.entries(scale), results, scale)
+    else:
+        analysis.write_report(study, scale, results, missing_runs(workflow))
+
+
+def salvage(workflow: Workflow) -> Iterator[str]:
+    """After a failure, bring tables, figures and report in line with what is there.
+
+    What is made so counts as not made: the next `snakemake` makes it again.
+
+    Yields:
+        lines for the user: what else fails, and which runs are missing, with the reason.
+    """
+    for run in workflow.runs:
+        finished = (workflow.run(run) / DONE).exists()
+        if finished and (workflow.unrecorded(run) or not workflow.recorded(run)):
+            with suppress(*EXPECTED):
+                record(workflow, run)
+    workflow = replace(workflow)  # it keeps what it has seen
+    for product in workflow.products():
+        if workflow.is_current(product):
+            continue
+        workflow.key_file(product).unlink(missing_ok=True)
+        shown = workflow.shown(product)
+        shown.unlink(missing_ok=True)
+        try:
+            make(workflow, product)
+        except Exception as error:  # the others shall be made, whatever it is
+            yield f"{shown} cannot be made: {error}"
+    missing = missing_runs(workflow)
+    reasons: dict[str, list[str]] = {}
+    for run in missing:
+        reasons.setdefault(run["reason"], []).append(run["run"])
+    for reason, (run, *others) in reasons.items():
+        yield f"missing: {run}{f' and {len(others)} more' if others else ''}: {reason}"
+    yield (
+        f"{len(missing)} of {len(workflow.runs)} runs are missing; what is there is in "
+        f"{workflow.shown('report')}"
+    )

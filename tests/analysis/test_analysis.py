@@ -1,0 +1,353 @@
+"""Numbers, tables and figures made of records, held against values worked out by hand."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import made_up, write_records
+
+from bop2ndorder.study.analysis import analyse
+from bop2ndorder.study.analysis.exhibits import interval, markdown, spread
+from bop2ndorder.study.analysis.names import number, slug, text, with_labels
+from bop2ndorder.study.analysis.published import published_top1
+from bop2ndorder.study.analysis.records import load_records
+from bop2ndorder.study.analysis.sections import (
+    comparison,
+    hyperparameters,
+    learning,
+    noise_floor,
+    normalization,
+    schedules,
+)
+from bop2ndorder.study.analysis.sections.curves import band
+from bop2ndorder.study.analysis.sections.experiments import (
+    exhibits_of,
+    experiment_of,
+    rounded,
+    run_table,
+    summarise,
+)
+from bop2ndorder.study.config import load_study
+
+EXPERIMENTS = (
+    "normalization", "hyperparameters", "schedules", "cifar10", "imagenet", "noise_floor"
+)  # fmt: skip
+POLYNOMIAL = {"kind": "polynomial", "start": 1e-2, "end": 1e-5, "power": 1.0, "until": 1.0}
+EXPONENTIAL = {"kind": "exponential", "start": 1e-4, "rate": 0.1, "every": 100.0}
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study("params.yaml")
+
+
+@pytest.fixture(scope="module")
+def results(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "quick"
+    write_records(study.entries("quick"), folder)
+    return folder
+
+
+@pytest.fixture
+def records(study, results):
+    return lambda name: load_records(study.entries("quick"), results, "quick", name)
+
+
+def test_effect_of_schedules_by_hand():
+    column = "val_top1_percent"
+    records = made_up(
+        "schedules",
+        [
+            {column: 90.0},
+            {column: 92.5, "gamma": EXPONENTIAL},
+            {column: 89.0, "lr": POLYNOMIAL},
+            {column: 91.0, **dict.fromkeys(("gamma", "sigma", "threshold", "lr"), POLYNOMIAL)},
+            {column: 70.0, "optimizer": "corrected"},
+            {column: 75.0, "optimizer": "corrected", "gamma": EXPONENTIAL},
+        ],
+    )
+    found = schedules.effects(records)
+    assert found["target"].tolist() == ["none", "gamma", "lr", "all", "none", "gamma"]
+    assert found["schedule"].tolist()[:4] == ["none", "exponential", "polynomial", "polynomial"]
+    assert found["effect"].tolist() == [0.0, 2.5, -1.0, 1.0, 0.0, 5.0]
+    shown = schedules.accuracy_table(records).shown.set_index(["scheduled", "schedule"])
+    assert shown.loc[("learning rate", "polynomial"), "Bop2ndOrder, biased"] == "89.0 (−1.0)"
+    assert shown.loc[("learning rate", "polynomial"), "Bop2ndOrder, corrected"] == "–"
+
+
+def test_normalization_table_is_norm_by_optimizer():
+    column = "val_top1_percent"
+    records = made_up(
+        "normalization",
+        [
+            {column: 90.0, "setting": "a"},
+            {column: 92.0, "setting": "a", "seed": 1},
+            {column: 85.0, "norm": "layer", "optimizer": "corrected"},
+        ],
+    )
+    shown = normalization.accuracy_table(records).shown.set_index("normalization")
+    assert shown.loc["batch normalization", "Bop2ndOrder, biased"] == "91.0 ± 1.4"
+    assert shown.loc["layer normalization", "Bop2ndOrder, corrected"] == "85.0"
+    assert shown.loc["layer normalization", "Bop2ndOrder, biased"] == "–"
+    assert normalization.headline(records)["batch_biased"]["val_top1"] == 91.0
+
+
+def test_final_comparison_puts_the_published_number_on_the_same_images_beside_ours():
+    column = "test_top1_percent"
+    rows = [
+        {column: 60.0, "optimizer": "bop", "setting": "a", "train_on": "all"},
+        {column: 61.0, "optimizer": "bop", "setting": "a", "seed": 1, "train_on": "all"},
+        {column: 62.0, "optimizer": "latent", "gamma": None, "train_on": "all"},
+    ]
+    records = made_up("cifar10", [{**row, "source": "cifar10"} for row in rows])
+    table = comparison.final_table(records)
+    assert table.shown["test accuracy (%)"].tolist() == ["60.50 ± 0.71", "62.00"]
+    assert table.shown["published at full scale (%)"].tolist() == ["91.3", "–"]
+    assert table.shown["gamma"].tolist() == ["1e-7", ""]
+    assert "full scale on CIFAR-10" in table.caption
+    assert comparison.headline(records)["bop"]["test_top1"] == 60.5
+    assert table.numbers["n"].tolist() == [2, 1]
+    for other in ("digits", "imagenette", "imagenet"):
+        found = made_up("cifar10", [{**row, "source": other} for row in rows])
+        elsewhere = comparison.final_table(found)
+        assert "published at full scale (%)" not in elsewhere.shown.columns
+        assert "ublished" not in elsewhere.caption + comparison.accuracy_picture(found).caption
+    assert "published number" in comparison.accuracy_picture(records).caption
+
+
+def test_published_numbers():
+    assert published_top1("cifar10", "cifar10", "binarynet", "biased") == 91.9
+    assert published_top1("imagenet", "imagenet", "birealnet", "bop") == 56.6
+    assert np.isnan(published_top1("imagenet", "imagenet", "xnornet", "corrected"))
+    assert np.isnan(published_top1("imagenet", "imagenette", "birealnet", "bop"))
+
+
+def test_only_the_final_comparisons_look_at_the_test_set(records):
+    column = {name: records(name).accuracy for name in EXPERIMENTS}
+    assert {name for name, found in column.items() if found == "test_top1_percent"} == {
+        "cifar10",
+        "imagenet",
+    }
+
+
+def test_centre_is_the_setting_that_all_axes_share(records):
+    found = records("hyperparameters")
+    centre = hyperparameters._centre(found)
+    on_axes = found.runs[found.runs["axis"].notna()]
+    assert on_axes.loc[on_axes["setting"] == centre, "axis"].nunique() == on_axes["axis"].nunique()
+
+
+def test_names():
+    assert [number(x) for x in (1e-7, 2.5e-3, 0.01, 0.5, 50, 0)] == [
+        "1e-7", "2.5e-3", "1e-2", "0.5", "50", "0"
+    ]  # fmt: skip
+    assert text(POLYNOMIAL) == "1e-2 → 1e-5"
+    assert text({**POLYNOMIAL, "until": 0.7}) == "1e-2 → 1e-5 in 70 %"
+    assert text(EXPONENTIAL) == "1e-4 × 0.1 / 100 ep."
+    assert text(None) == text(float("nan")) == ""
+    assert slug("Bop2ndOrder, Adam's correction") == "bop2ndorder_adams_correction"
+    assert [spread(91.26, 0.44), spread(91.26, np.nan), spread(np.nan, np.nan)] == [
+        "91.3 ± 0.4", "91.3", "–"
+    ]  # fmt: skip
+
+
+def test_labels_tell_settings_apart():
+    runs = made_up(
+        "cifar10",
+        [
+            {"optimizer": "bop", "arm": "tuned", "setting": "a"},
+            {"optimizer": "bop", "arm": "tuned", "setting": "a", "seed": 1},
+            {"optimizer": "bop", "arm": "as_published", "setting": "b"},
+            {"optimizer": "biased", "arm": "grid", "setting": "c"},
+            {"optimizer": "biased", "arm": "grid", "setting": "d"},
+            {"optimizer": "latent", "arm": "latent", "setting": "e"},
+        ],
+    ).runs
+    assert with_labels(runs)["label"].tolist() == [
+        "Bop (tuned)",
+        "Bop (tuned)",
+        "Bop (as published)",
+        "Bop2ndOrder, biased (grid) 1",
+        "Bop2ndOrder, biased (grid) 2",
+        "latent weights",
+    ]
+
+
+def test_markdown_aligns_words_left_and_numbers_right():
+    table = pd.DataFrame({"arm": ["a"], "accuracy": ["91.3 ± 0.4"]})
+    assert markdown(table) == "| arm | accuracy |\n| --- | --: |\n| a | 91.3 ± 0.4 |\n"
+
+
+def test_rounded_keeps_counts_whole_and_drops_what_is_empty():
+    nested = {"a": {"mean": 91.23456, "std": np.nan, "n": np.int64(3)}, "b": {"std": np.nan}}
+    assert rounded(nested) == {"a": {"mean": 91.235, "n": 3}}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_caption_says_scale_data_and_seeds(records, name):
+    for exhibit in exhibits_of(records(name)).values():
+        assert "Scale quick; data digits" in exhibit.caption
+        assert "sha256 " in exhibit.caption
+        assert "per setting" in exhibit.caption
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_without_any_record_there_are_tables_and_no_figures(study, tmp_path, name):
+    analyse(name, study.entries("quick"), tmp_path, "quick")
+    shown = json.loads((tmp_path / name / "exhibits.json").read_text())
+    assert {exhibit["kind"] for exhibit in shown["exhibits"]} == {"table"}
+    assert len(shown["missing"]) == len({e.run.id for e in study.entries("quick", name)})
+    assert not list((tmp_path / name).glob("*.png"))
+    summarise(study.entries("quick", name), tmp_path, "quick")
+    assert json.loads((tmp_path / "metrics.json").read_text())["study"]["records"] == 0
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("there", ["one", "half", "all but one"])
+@pytest.mark.filterwarnings("error")
+def test_some_records_are_enough(study, tmp_path, name, there):
+    entries = study.entries("quick", name)
+    runs = sorted({entry.run.id for entry in entries})
+    missing = set({"one": runs[1:], "half": runs[::2], "all but one": runs[:1]}[there])
+    write_records(entries, tmp_path, skip=missing)
+    records = load_records(entries, tmp_path, "quick", name)
+    assert set(records.missing) == missing
+    shown = exhibits_of(records)
+    assert {"table", "runs"} < set(shown), "and a picture"
+    assert all(f"{len(missing)} of {len(runs)} runs missing" in e.caption for e in shown.values())
+    assert rounded(experiment_of(name).module.headline(records))
+
+
+def test_tables_say_how_many_seeds_are_there():
+    column = "val_top1_percent"
+    rows = [{column: 90.0, "setting": "a"}, {"missing": True, "setting": "a", "seed": 1}]
+    records = made_up("normalization", rows)
+    shown = normalization.accuracy_table(records).shown
+    assert shown.iloc[0, 1] == "90.0 (1 of 2 seeds)"
+    assert "1 seed per setting; 1 of 2 runs missing" in records.basis()
+    assert comparison.final_table(records).shown["seeds"].tolist() == ["1 of 2"]
+    other = made_up("normalization", [*rows, {"missing": True, "setting": "b"}])
+    assert "0 to 1 seeds per setting" in other.basis()
+
+
+def test_a_missing_run_is_listed_and_left_out_of_the_mean(study, tmp_path):
+    entries = study.entries("quick", "cifar10")
+    first = entries[0].run
+    write_records(entries, tmp_path, skip={first.id})
+    records = load_records(entries, tmp_path, "quick")
+    assert records.missing == [first.id]
+    table = comparison.final(records)
+    assert table.loc[0, "n"] == table.loc[0, "planned"] - 1
+    assert f"1 of {len(entries)} runs missing" in records.basis()
+    runs = run_table(records).shown.set_index("run")["test accuracy (%)"]
+    assert runs[first.id] == "missing"
+    assert (runs == "missing").sum() == 1
+
+
+def test_same_records_give_the_same_bytes_and_old_files_go(study, results):
+    folder = results / "normalization"
+    analyse("normalization", study.entries("quick"), results, "quick")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "an_old_figure.png").touch()
+    analyse("normalization", study.entries("quick"), results, "quick")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {"table.csv", "table.md", "convergence.png", "convergence.svg"} <= set(before)
+    assert max(len(content) for content in before.values()) < 90_000
+
+
+def test_tuned_settings_stand_apart_from_published_ones():
+    column = "test_top1_percent"
+    arms = {"bop": "bop", "tuned_bop": "bop", "biased": "biased", "tuned_biased": "biased"}
+    rows = [
+        {column: 60.0 + place, "arm": arm, "optimizer": optimizer, "train_on": "all"}
+        for place, (arm, optimizer) in enumerate(arms.items())
+    ]
+    records = made_up("cifar10", [{**row, "source": "cifar10"} for row in rows])
+    table = comparison.final(records)
+    assert table["label"].tolist() == [
+        "Bop (published settings)",
+        "Bop (tuned)",
+        "Bop2ndOrder, biased (published settings)",
+        "Bop2ndOrder, biased (tuned)",
+    ]
+    assert table["published_top1"].tolist() == pytest.approx(
+        [91.3, np.nan, 91.9, np.nan], nan_ok=True
+    )
+    parts = learning._parts(records)
+    assert {title: list(part["label"]) for title, part in parts.items()} == {
+        "published settings": ["Bop", "Bop2ndOrder, biased"],
+        "tuned": ["Bop", "Bop2ndOrder, biased"],
+    }
+
+
+def test_intervals_stand_beside_means():
+    column = "test_top1_percent"
+    rows = [
+        {column: value, "setting": "a", "seed": seed, "train_on": "all"}
+        for seed, value in enumerate([90.0, 91.0, 92.0])
+    ]
+    [row] = comparison.final_table(made_up("cifar10", rows)).shown.to_dict("records")
+    assert (row["test accuracy (%)"], row["95 % interval"]) == ("91.00 ± 1.00", "88.5 to 93.5")
+    assert interval(99.0, 101.5) == "99.0 to 100.0", "no accuracy is above 100 %"
+    assert band([1.0, 3.0]) == (1.0, 3.0)
+    assert band([1.0, 2.0, 3.0]) == pytest.approx((-0.484, 4.484), abs=1e-3)
+
+
+def noise_floor_records():
+    """Two gammas, times 0 and 2, two seeds; the second seed of one setting is missing."""
+    values = {(1e-3, 0): [40, 41], (1e-3, 2): [44, 46], (1e-2, 0): [38, 40], (1e-2, 2): [45, None]}
+    decaying = {**POLYNOMIAL, "end": 1e-4}
+    rows = [
+        {
+            "val_top1_percent": np.nan if value is None else float(value),
+            "missing": value is None,
+            "gamma": gamma,
+            "threshold": {"kind": "noise_floor", "times": float(times)},
+            "setting": f"{gamma} {times}",
+            "seed": seed,
+        }
+        for (gamma, times), two in values.items()
+        for seed, value in enumerate(two)
+    ]
+    return made_up("noise_floor", [*rows, {**rows[0], "gamma": decaying, "setting": "decaying"}])
+
+
+def test_noise_floor_by_hand():
+    records = noise_floor_records()
+    table = noise_floor.accuracy(records).set_index(["decay", "gamma", "times"])
+    assert table["mean"].tolist() == [40.5, 45, 39, 45, 40]
+    assert table.loc[("constant", "1e-3", 2), "effect"] == 4.5
+    assert table.loc[("constant", "1e-2", 2), "effect"] == 7, "over the seed that both have"
+    apart = noise_floor.collapse(records)
+    assert apart["difference"].tolist() == [-1.5, 1.0] and apart["n"].tolist() == [2, 1]
+    assert set(apart["gamma"]) == {"1e-2 against 1e-3"} and set(apart["decay"]) == {"constant"}
+    half = 12.7062 / 2  # of differences -2 and -1
+    assert apart["low"].tolist() == pytest.approx([-1.5 - half, np.nan], nan_ok=True, abs=1e-3)
+    instead = noise_floor.against_decay(records)  # the one with a decay begins at 1e-2, seed 0
+    assert instead["difference"].tolist() == [-2, 5] and instead["n"].tolist() == [1, 1]
+    assert set(instead["gamma"]) == {"1e-2 against 1e-2 → 1e-4"}
+    headline = noise_floor.headline(records)
+    assert headline["constant"]["gammas_apart_points"] == 1.5
+    assert headline["decaying"]["best_gamma"] == 1e-2
+
+
+def test_metrics_are_nested_under_safe_names(study, results):
+    summarise(study.entries("quick"), results, "quick")
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert set(metrics) == {*study.experiments("quick"), "study"}
+    flat = pd.json_normalize(metrics, sep="/")
+    assert flat.shape[1] < 100
+    assert all(name.replace("/", "_").replace("_", "").isalnum() for name in flat.columns)
+    assert metrics["study"]["records"] == metrics["study"]["runs"]
+
+
+def test_an_experiment_of_ones_own_is_compared_too(study, results, tmp_path):
+    entries = [replace(e, experiment="my_own") for e in study.entries("quick", "normalization")]
+    records = load_records(entries, results, "quick")
+    assert records.accuracy == "val_top1_percent"
+    shown = exhibits_of(records)
+    learning = {"convergence", "images", "flip_rates"}
+    assert set(shown) == {"accuracy", "table", *learning, "costs", "runs"}
+    assert "validation accuracy (%)" in shown["table"].shown.columns

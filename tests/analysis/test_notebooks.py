@@ -1,0 +1,74 @@
+"""The notebooks: thin sources without outputs, that run on records and give the same bytes."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from synthetic import write_records
+
+from bop2ndorder.study.analysis import run_notebook
+from bop2ndorder.study.config import SCALES, load_study
+
+SOURCES = sorted(Path("notebooks").glob("*.ipynb"))
+
+
+def scale_of(experiment: str) -> str:
+    """The first scale that has the experiment: all are in quick, but for the tuning."""
+    study = load_study()
+    return next(scale for scale in SCALES if experiment in study.experiments(scale))
+
+
+def test_one_notebook_an_experiment():
+    study = load_study()
+    experiments = {name for scale in SCALES for name in study.experiments(scale)}
+    assert {path.stem for path in SOURCES} == experiments
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_source_is_thin_and_has_parameters(source):
+    notebook = nbformat.read(source, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert [cell.metadata.get("tags") for cell in code].count(["parameters"]) == 1
+    assert sum(len(cell.source.splitlines()) for cell in code) < 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_notebook_runs(source, tmp_path):
+    scale = scale_of(source.stem)
+    write_records(load_study().entries(scale, source.stem), tmp_path)
+    output = tmp_path / "notebook.ipynb"
+    run_notebook(source, output, {"scale": scale, "results": str(tmp_path)})
+    page = output.with_suffix(".html").read_text()
+    assert page.count('src="data:image/png;base64,') == page.count("<img ") > 0
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page)
+
+
+@pytest.mark.slow
+def test_notebook_gives_the_same_bytes(tmp_path):
+    write_records(load_study().entries("quick", "normalization"), tmp_path)
+    written = []
+    for name in ("one", "two"):
+        output = tmp_path / name / "notebook.ipynb"
+        run_notebook(
+            Path("notebooks/normalization.ipynb"),
+            output,
+            {"scale": "quick", "results": str(tmp_path)},
+        )
+        written.append((output.read_bytes(), output.with_suffix(".html").read_bytes()))
+    assert written[0] == written[1]
+
+
+@pytest.mark.slow
+def test_a_failing_cell_is_named_and_nothing_is_written(tmp_path):
+    output = tmp_path / "notebook.ipynb"
+    with pytest.raises(Exception, match="no_such_scale"):
+        run_notebook(
+            Path("notebooks/normalization.ipynb"),
+            output,
+            {"scale": "no_such_scale", "results": str(tmp_path)},
+        )
+    assert not output.exists()

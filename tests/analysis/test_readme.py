@@ -1,0 +1,124 @@
+"""README.md: its results are those of the committed files, its example trains."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from bop2ndorder.binary import is_binary
+from bop2ndorder.study.analysis.pages.readme import (
+    BEGIN,
+    END,
+    block,
+    block_of,
+    leading,
+    write_readme,
+)
+from bop2ndorder.study.config import load_study
+
+README = Path("README.md")
+RESULTS = Path("results")
+
+
+def committed(name: str) -> str:
+    command = ["git", "show", f"HEAD:./{RESULTS / leading(RESULTS) / name}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_results_are_those_that_are_committed():
+    shown = block_of(README.read_text(encoding="utf-8"))
+    scale = leading(RESULTS)
+    folder = RESULTS / scale
+    here = block(scale, folder.as_posix(), lambda name: (folder / name).read_text(encoding="utf-8"))
+    # A study run on other hardware may differ from what is committed; the README then shows that.
+    if shown != here:
+        assert shown == block(scale, folder.as_posix(), committed), "run `bop2ndorder readme`"
+
+
+def test_the_first_screen_is_a_figure_and_a_table_that_exist():
+    first, figure, caption, table, *_ = block_of(README.read_text(encoding="utf-8")).split("\n\n")
+    assert first.startswith(f"At the scale `{leading(RESULTS)}`: BinaryNet on ")
+    [path] = re.findall(r"!\[.+\]\((.+)\)", figure)
+    assert Path(path).is_file() and f"Scale {leading(RESULTS)};" in caption
+    assert table.startswith("| optimizer | test accuracy (%) | 95 % interval |")
+
+
+def results_of(folder: Path, accuracy: str, verdict: str = "undecided", why: str = "") -> None:
+    for name in ("cifar10", "imagenet"):
+        (folder / name).mkdir(parents=True)
+    (folder / "imagenet" / "exhibits.json").write_text('{"title": "two on a subset"}')
+    (folder / "cifar10" / "exhibits.json").write_text(
+        '{"title": "one on {CIFAR}", "exhibits": ['
+        '{"kind": "figure", "name": "convergence", "title": "T", "caption": "C"},'
+        '{"kind": "table", "name": "table", "caption": "D", "columns": ["optimizer", "sigma",'
+        f'"test accuracy (%)"], "rows": [["Bop", "", "{accuracy}"]]}}]}}'
+    )
+    (folder / "claims.csv").write_text(
+        "claim,comparison,statement,verdict,note,withdrawn\n"
+        f"C1,overall,It is so.,{verdict},,{why}\nC1,one,,supported,,\n"
+        "C2,overall,It is better.,supported,,\n"
+    )
+
+
+def test_block_is_replaced_and_nothing_else(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n")
+    with pytest.raises(FileNotFoundError, match="no scale in .* has cifar10/exhibits.json"):
+        write_readme(readme, tmp_path)
+    results_of(tmp_path / "quick", "91.2")
+    write_readme(readme, tmp_path)
+    text = readme.read_text()
+    assert text.startswith("before\n\n<!--") and text.endswith("-->\n\nafter\n")
+    assert "quick/cifar10/convergence.png)" in text and "old" not in text
+    assert text.count("| optimizer | test accuracy (%) |\n| --- | --: |\n| Bop | 91.2 |") == 1
+    assert text.count("| It is so. | undecided |\n| It is better. | supported |\n") == 1
+    assert "At the scale `quick`: one on {CIFAR}, two on a subset; " in text
+    readme.write_text("no place for it")
+    with pytest.raises(ValueError, match="must hold the lines"):
+        write_readme(readme, tmp_path)
+
+
+def test_what_is_withdrawn_stands_there_with_its_reason(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n\nold\n\n{END}")
+    results_of(tmp_path / "small", "62.3", "withdrawn", "It was luck.")
+    write_readme(readme, tmp_path)
+    assert (
+        "| claim of the paper | verdict here | withdrawn, and why |\n| --- | --- | --- |\n"
+        "| It is so. | withdrawn | It was luck. |\n| It is better. | supported |  |\n"
+    ) in readme.read_text()
+
+
+def test_the_larger_scale_leads_once_it_has_results(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n\nold\n\n{END}")
+    results_of(tmp_path / "quick", "91.2")
+    results_of(tmp_path / "small", "62.3")
+    write_readme(readme, tmp_path)
+    assert "At the scale `small`" in readme.read_text() and "62.3" in readme.read_text()
+    (tmp_path / "small" / "claims.csv").unlink()
+    write_readme(readme, tmp_path)
+    assert "At the scale `quick`" in readme.read_text() and "62.3" not in readme.read_text()
+
+
+def test_example_trains():
+    [example] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line for line in example.splitlines() if line]
+    assert len(lines) <= 15
+    torch.manual_seed(0)
+    names: dict = {}
+    exec(example.replace("range(100)", "range(1)"), names)
+    first = names["loss"].item()
+    exec(example, names)
+    assert names["loss"].item() < 0.3 * first
+    assert all(is_binary(parameter) for parameter in names["binary"])
+    assert any(state["flips"] > 0 for state in names["flip"].state.values())
+
+
+def test_scales_are_those_of_the_study():
+    study, text = load_study("params.yaml"), README.read_text(encoding="utf-8")
+    for scale in ("quick", "small", "paper"):
+        [row] = re.findall(rf"^\| `{scale}` \|.*$", text, re.MULTILINE)
+        assert f"| {len(study.runs(scale))} |" in row

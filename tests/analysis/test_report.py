@@ -1,0 +1,142 @@
+"""The report page: whole, offline, the same bytes each time."""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+from synthetic import write_records
+
+from bop2ndorder.study.analysis import analyse, load_records, write_claims, write_report
+from bop2ndorder.study.analysis.pages.readme import block_of
+from bop2ndorder.study.analysis.pages.report import provenance
+from bop2ndorder.study.analysis.records import COPIES, describe_data
+from bop2ndorder.study.config import load_study
+from bop2ndorder.study.run.evaluate import ORIGIN
+
+LOADED = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|@import|url\(""")
+RECORD = {
+    "data": {"name": "digits16", "sha256": "ab", "origin": "embedded"},
+    "commit": "0123456789abcdef",
+    "dirty": False,
+    "versions": {"python": "3.11.2"},
+    "device": "cpu",
+    "processor": {"model": "one", "vendor": "a maker", "extensions": ["avx2"], "cores": 2},
+    "numerics": {"in_force": "native", "aten": "AVX2", "mkl": None},
+    "train_seconds": 90.0,
+}
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study("params.yaml")
+
+
+def test_page_is_self_contained_and_repeatable(study, tmp_path):
+    entries = study.entries("quick", "normalization")
+    missing = entries[-1].run.id
+    write_records(entries, tmp_path, skip={missing})
+    analyse("normalization", entries, tmp_path, "quick")
+    (tmp_path / "normalization" / "notebook.html").touch()
+    write_report(study, "quick", tmp_path)
+    page = (tmp_path / "report.html").read_bytes()
+    write_report(study, "quick", tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == page
+    html = page.decode()
+    assert not LOADED.search(html)
+    assert 'src="data:image/png;base64,' in html
+    assert f"missing: {missing}" in html
+    assert html.count("Not analysed yet") == len(study.experiments("quick")) - 1
+    links = set(re.findall(r'href="([^"#]+)"', html))
+    assert {"normalization/table.csv", "normalization/notebook.html"} <= links
+    assert all((tmp_path / link).exists() for link in links)
+
+
+def test_what_is_withdrawn_is_shown_with_its_reason(study, tmp_path):
+    entries = study.entries("quick")
+    claims = study.claims["quick"]
+    write_claims(claims, entries, tmp_path, "quick")
+    write_report(study, "quick", tmp_path)
+    html = unescape((tmp_path / "report.html").read_text())
+    why = claims.statements["C2"].withdrawn
+    [heading] = re.findall(r'<h3 id="C2">.* <em>(.+)</em></h3>', html)
+    assert heading == "withdrawn" and f'<p class="missing">Withdrawn: {why}</p>' in html
+    assert html.count(why) == 2, "in the table of all claims, and with its own"
+    assert html.count("Withdrawn: ") == 1 and "Withdrawn comparisons count for nothing" in html
+
+
+def test_the_subset_of_imagenette_is_called_so_and_its_sizes_are_those_of_the_records(study):
+    results = Path("results/small")
+    records = load_records(study.entries("small"), results, "small", "imagenet")
+    [subset] = {COPIES.get(p["data"]["sha256"]) for p in records.provenance}
+    if subset is None:
+        pytest.skip("results/small is of other images than those that are committed")
+    runs = records.runs.dropna(subset="test_images")
+    [test] = runs["test_images"].unique()
+    [train] = (runs["images_seen"] / runs["epochs"]).unique()
+    assert subset == f"a subset of {train:,.0f} training and {test:,.0f} test images"
+    assert records.images == f"Imagenette ({subset})" and subset in records.basis()
+    page = (results / "report.html").read_text(encoding="utf-8")
+    section = page.split('<h2 id="imagenet">')[1].split("<h2 ")[0]
+    assert section.startswith(f"XNOR-Net and Bi-Real Net on Imagenette ({subset})</h2>")
+    assert not re.search(r"ImageNet|[Pp]ublished at", section)
+    assert "ImageNet" not in page.split("<h2 ")[1], "nor among the claims"
+    readme = Path("README.md").read_text(encoding="utf-8")
+    assert f"Imagenette ({subset})" in block_of(readme)
+    assert f"Imagenette at 64x64 (here {subset.replace(' of', ':')})" in readme
+
+
+@pytest.mark.slow
+def test_page_of_the_whole_study(study, tmp_path):
+    entries = study.entries("quick")
+    write_records(entries, tmp_path)
+    for name in study.experiments("quick"):
+        analyse(name, entries, tmp_path, "quick")
+    write_claims(study.claims["quick"], entries, tmp_path, "quick")
+    write_report(study, "quick", tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert len(html) < 1_500_000
+    assert not LOADED.search(html)
+    headings = re.findall(r'<h2 id="(\w+)"', html)
+    assert headings[:3] == ["claims", "cifar10", "imagenet"]
+    assert {*study.experiments("quick"), "claims", "provenance"} == set(headings)
+    for label, claim in study.claims["quick"].statements.items():
+        assert re.search(f'<h3 id="{label}">{label} {claim.claim} <em>[a-z ]+</em></h3>', html)
+        assert claim.criterion in html
+
+
+def test_images_that_are_no_download_are_called_so(study, tmp_path):
+    """On top of the page, with hash, and in every caption."""
+    entries = study.entries("quick", "normalization")
+    write_records(entries, tmp_path)
+    [jpeg] = [sha256 for sha256, what in COPIES.items() if "JPEG" in what]
+    for path in tmp_path.glob("runs/*/provenance.json"):
+        facts = json.loads(path.read_text())
+        facts["data"] = {"name": "cifar10", "sha256": jpeg, "origin": "folder"}
+        path.write_text(json.dumps(facts))
+    said = f"cifar10 (sha256 {jpeg[:12]}, JPEG copies from a local image folder)"
+    write_report(study, "quick", tmp_path)
+    assert f"They were made from {said}." in (tmp_path / "report.html").read_text()
+    records = load_records(entries, tmp_path, "quick")
+    assert said in records.basis()
+    other = {"name": "cifar10", "sha256": jpeg[::-1], "origin": "folder"}
+    assert "JPEG" not in describe_data(other)
+
+
+def test_provenance_counts_what_differs():
+    other = {**RECORD, "device": "a card", "dirty": True}
+    lost = {**RECORD, **dict.fromkeys(ORIGIN)}
+    found = dict(provenance([RECORD, RECORD, other], planned=4))
+    assert found["Runs"] == ["3 of 4 have a record"]
+    assert found["Training time"] == ["4.5 minutes in all"]
+    assert found["Hardware"] == ["one, 2 cores (2 runs)", "a card, one, 2 cores (1 run)"]
+    assert found["Numerics"] == ["in_force native, aten AVX2"]
+    assert found["Code"] == [
+        "commit 0123456789ab (2 runs)",
+        "commit 0123456789ab with changes (1 run)",
+    ]
+    assert found["Versions"] == ["python 3.11.2"]
+    found = dict(provenance([RECORD, lost], planned=2))
+    assert found["Training time"] == ["1.5 minutes in all"]
+    assert {found[name][1] for name in ("Hardware", "Numerics", "Versions")} == {"unknown (1 run)"}

@@ -1,0 +1,154 @@
+"""Intervals, held against values worked out by hand, by other means or by simulation."""
+
+import itertools
+import math
+import statistics
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm, t
+
+from bop2ndorder.study.analysis.statistics import (
+    bootstrap_interval,
+    bounded_interval,
+    images_to_reach,
+    mean_interval,
+    near_best,
+    over_seeds,
+    robustness,
+    shared_baseline_interval,
+)
+
+INF, NAN = math.inf, math.nan
+
+
+def deviation(cells):
+    return cells.std(axis=-1, ddof=1)
+
+
+def test_mean_interval_by_hand():
+    """Student's t of 2 degrees of freedom at 97.5 % is 4.303, of 1 it is 12.706."""
+    found = mean_interval([1.0, 2.0, 3.0, NAN])
+    assert found.value == 2.0 and found.n == 3
+    half = 4.302653 / 3**0.5
+    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), abs=1e-6)
+    assert mean_interval([1.0, 2.0]).high == pytest.approx(1.5 + 12.7062 / 2)
+    assert mean_interval([7.0])[::3] == (7.0, 1) and math.isnan(mean_interval([7.0]).low)
+    assert mean_interval([]).n == 0
+
+
+def test_bounds_give_the_limits_that_they_can():
+    known = mean_interval([0.1, 0.2, 0.4])
+    assert bounded_interval([0.1, 0.2, 0.4], [0.1, 0.2, 0.4]) == known
+    one_sided = bounded_interval([0.1, 0.2, 0.4], [0.1, 0.2, INF])
+    assert one_sided.low == known.low and one_sided.high == INF and math.isnan(one_sided.value)
+    assert bounded_interval([-INF, 0.2], [0.1, INF])[1:3] == (-INF, INF)
+    assert math.isnan(bounded_interval([0.1], [INF]).low), "one value tells nothing of chance"
+
+
+def test_a_shared_baseline_widens_the_interval_as_much_as_it_should():
+    """Without it the interval would claim 95 % and hold in half of the cases."""
+    chance = np.random.default_rng(3)
+    held = plain_held = 0
+    for _ in range(400):
+        baselines = chance.normal(size=2)
+        differences = chance.normal(size=(10, 2)) - baselines
+        names = np.tile(["a", "b"], 10)
+        found = shared_baseline_interval(differences.ravel(), names)
+        plain = mean_interval(differences.ravel())
+        held += found.low <= 0 <= found.high
+        plain_held += plain.low <= 0 <= plain.high
+    assert 0.92 <= held / 400 <= 0.98 and plain_held / 400 < 0.7
+
+
+def test_baselines_of_their_own_are_plain_pairs():
+    assert shared_baseline_interval([1.0, 2.0, 4.0], ["a", "b", "c"]) == mean_interval([1, 2, 4])
+
+
+def test_bootstrap_is_the_same_each_time_and_draws_pairs():
+    of, against = np.arange(25.0), np.arange(25.0) + 3
+    found = bootstrap_interval(of, against, lambda accuracy: accuracy.mean(axis=-1))
+    assert found == pytest.approx((-3.0, -3.0, -3.0, 25)), (
+        "cells at the same place are drawn together"
+    )
+    assert bootstrap_interval(of, of**1.5, deviation) == bootstrap_interval(of, of**1.5, deviation)
+
+
+def test_bootstrap_agrees_with_all_possible_draws():
+    of, against = np.array([90.0, 89.0, 88.5, 70.0]), np.array([90.0, 60.0, 70.0, 50.0])
+    draws = np.array([*itertools.product(range(4), repeat=4)])
+    every = deviation(against[draws]) - deviation(of[draws])
+    found = bootstrap_interval(against, of, deviation)
+    outer = norm.cdf(t(3).ppf([0.025, 0.975]) * (4 / 3) ** 0.5)
+    assert found[:3] == pytest.approx(
+        (statistics.stdev(against) - statistics.stdev(of), *np.quantile(every, outer))
+    )
+
+
+@pytest.mark.parametrize(("cells", "at_least", "at_most"), [(25, 0.88, 0.95), (9, 0.77, 0.86)])
+def test_bootstrap_of_a_deviation_holds_the_truth_as_often_as_it_says(cells, at_least, at_most):
+    """Settings of one optimizer are alike, a fifth of those of the other fail."""
+    chance = np.random.default_rng(3)
+
+    def draw(count):
+        fails = chance.random(count) < 0.2
+        failed = np.where(fails, chance.uniform(10, 30, count), chance.normal(45, 3, count))
+        return failed, chance.normal(45, 3, count)
+
+    truth = np.subtract(*(deviation(grid) for grid in draw(1_000_000)))
+    found = [bootstrap_interval(*draw(cells), deviation) for _ in range(300)]
+    held = np.mean([one.low <= truth <= one.high for one in found])
+    assert at_least <= held <= at_most
+
+
+def test_bootstrap_of_a_mean_agrees_with_student():
+    chance = np.random.default_rng(1)
+    of, against = chance.normal(size=100), chance.normal(size=100)
+    found = bootstrap_interval(of, against, lambda accuracy: accuracy.mean(axis=-1))
+    assert found[:3] == pytest.approx(mean_interval(of - against)[:3], abs=0.02)
+
+
+def test_images_to_reach_by_hand():
+    images, accuracy = [100, 200, 300, 400], [0.2, 0.4, 0.3, 0.6]
+    assert images_to_reach(images, accuracy, 0.3) == (150, 150)
+    assert images_to_reach(images, accuracy, 0.4) == (200, 200)
+    assert images_to_reach(images, accuracy, 0.5) == pytest.approx((366.667, 366.667), abs=1e-3)
+    assert images_to_reach(images, accuracy, 0.1) == (0, 100), "at some time in the first epoch"
+    assert images_to_reach(images, accuracy, 0.7) == (400, INF), "never"
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.floats(0, 1), st.floats(0, 1))
+def test_a_higher_level_takes_no_fewer_images(accuracy, one, other):
+    images = 100.0 * np.arange(1, len(accuracy) + 1)
+    lower = images_to_reach(images, accuracy, min(one, other))
+    higher = images_to_reach(images, accuracy, max(one, other))
+    assert lower[0] <= lower[1] and lower[0] <= higher[0] and lower[1] <= higher[1]
+
+
+def test_over_seeds_by_hand():
+    runs = pd.DataFrame(
+        {"arm": ["b", "b", "a", "a"], "x": [90.0, 94.0, 80.0, NAN], "run": list("mnop")}
+    )
+    found = over_seeds(runs, ["arm"], "x")
+    assert found["arm"].tolist() == ["b", "a"]
+    assert found["mean"].tolist() == [92.0, 80.0]
+    assert found["std"].tolist() == pytest.approx([8**0.5, NAN], nan_ok=True)
+    assert found["low"].tolist() == pytest.approx([92 - 2 * 12.7062, NAN], nan_ok=True)
+    assert found["high"].tolist() == pytest.approx([92 + 2 * 12.7062, NAN], nan_ok=True)
+    assert found["n"].tolist() == [2, 1] and found["planned"].tolist() == [2, 2]
+    assert found["runs"].tolist() == ["m n", "o"] and set(found["metric"]) == {"x"}
+
+
+def test_robustness_by_hand():
+    found = robustness([90.0, 88.0, 87.9, 80.0, NAN])
+    assert found["settings"] == 4
+    assert (found["best"], found["worst"], found["range"]) == (90.0, 80.0, 10.0)
+    assert found["spread"] == pytest.approx(statistics.stdev([90.0, 88.0, 87.9, 80.0]))
+    assert found["median"] == pytest.approx(87.95)
+    assert found["share_within"] == 50.0  # 88.0 lies on the edge and counts
+    assert robustness([NAN]) == {"settings": 0}
+    cells = np.array([[90.0, 88.0, 70.0], [50.0, 50.0, 50.0]])
+    assert near_best(cells).tolist() == [[True, True, False], [True, True, True]]

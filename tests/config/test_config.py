@@ -1,0 +1,277 @@
+"""params.yaml: what is refused and how, and what the study expands to."""
+
+import json
+import re
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bop2ndorder.study.config import SCALES, ParamsError, load_study
+from bop2ndorder.study.config.codes import read_classes
+from bop2ndorder.study.config.overlay import nested, overlay
+from bop2ndorder.study.config.runs import Run
+from bop2ndorder.study.config.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PARAMS = ROOT / "params.yaml"
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study(PARAMS)
+
+
+def changed(tmp_path, *changes):
+    """params.yaml with the first occurrence of each text replaced."""
+    text = PARAMS.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def mistakes(path):
+    with pytest.raises(ParamsError) as caught:
+        load_study(path)
+    return caught.value.lines
+
+
+TEN_MISTAKES = [
+    ("  train_on: train  ", "  trian_on: train  ", r"defaults\.trian_on: unknown key.*train_on\?"),
+    (
+        "gamma: 1.0e-7, sigma: 1.0e-3, threshold: 1.0e-6}   # [P 5.1.1]",
+        "gamma: 0, sigma: 1e-3, threshold: -1.0e-6}",
+        r"experiments\.normalization\.set\.optimizer\.gamma: found 0; must be greater than 0$",
+    ),
+    (None, None, r"optimizer\.threshold: found -1e-06; must be greater than or equal to 0$"),
+    (None, None, r"optimizer\.sigma: found '1e-3'; .*write 0\.001"),
+    (
+        "{name: birealnet, width: 1.0}",
+        "{name: alexnet}",
+        r"network\.name: found 'alexnet'; must be",
+    ),
+    ("network.norm: [batch, layer]", "network.norm: []", r"grid\.network\.norm: found \[\]; must"),
+    (
+        "set: {epochs: 7}",
+        "set: {batch_size: 5000}",
+        r"batch_size: found 5000; must be at most 1258",
+    ),
+    (
+        "scale: quick ",
+        "scale: quik ",
+        r"^scale: found 'quik'; must be 'quick', 'small' or 'paper'$",
+    ),
+    (
+        "  threads: 8 ",
+        "  threads: [8] ",
+        r"^defaults\.threads: found \[8\]; must be a valid integer",
+    ),
+    ("seeds: [0, 1]\n", "seeds: [0, 0]\n", r"quick\.experiments\.cifar10\.seeds: lists 0 twice"),
+]
+
+
+def test_ten_mistakes_give_ten_sentences(tmp_path):
+    path = changed(tmp_path, *((old, new) for old, new, _ in TEN_MISTAKES if old))
+    lines = mistakes(path)
+    assert len(lines) == 10
+    for _, _, pattern in TEN_MISTAKES:
+        assert sum(bool(re.search(pattern, line)) for line in lines) == 1, (pattern, lines)
+
+
+def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
+    path = changed(
+        tmp_path,
+        ("epochs: 150 ", "epochs: 0 "),
+        (
+            "      normalization:\n        set: {epochs: 3}",
+            "      normalization:\n        set: {epochs: x}",
+        ),
+    )
+    assert mistakes(path) == [
+        "scales.small.experiments.normalization.set.epochs: found 'x'; must be a valid integer",
+        "experiments.normalization.set.epochs: found 0; must be greater than or equal to 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("data: digits16\n", "data: digits\n", "one of the data sets that the file declares"),
+        ("image_size: 64, validation: 180", "image_size: 32, validation: 180", "at least 64"),
+        ("bias_correction: [none,", "bias_corection: [none,", "did you mean bias_correction?"),
+        ("gamma: {every: 2}", "gamma: {evry: 2}", "did you mean every?"),
+        (
+            "augment: {pad: 4, flip: true}",
+            "augment: {pad: four, flip: true}",
+            "data.cifar10.augment",
+        ),
+        ("      biased: {set:", "      bop: {set:", "duplicate key"),
+        ("optimizer: {bias_correction: adam}", "optimizer: {bias_correction: constant}", "twice"),
+        ("scale: quick ", "scale: [quick", "params.yaml"),
+        ("{gamma: {every: 2}}", "{gamma: {every: 0.01}}", "every: found 0.01; comes to no step"),
+        ("end: 1.0e-10}", "end: 1.0e-10, until: 1.0e-9}", "until: found 1e-09; comes to no step"),
+        ("times: 1.0}", "times: -1.0}", "grid.optimizer.threshold: found -1.0"),
+        (
+            "threshold: {kind: exponential, start: 1.0e-6, rate: 0.1, every: 100}",
+            "sigma: {kind: noise_floor, times: 1.0}",
+            "must be a number or a schedule whose kind is exponential or polynomial",
+        ),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, old, new, expected):
+    with pytest.raises(ParamsError, match=re.escape(expected)):
+        load_study(changed(tmp_path, (old, new)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "scale: quick", "a: b: c", "scale: !!python/name:os x", "a: &a [*a]", "[" * 9999],
+)
+def test_not_a_study(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError, match="params.yaml is not valid"):
+        load_study(path)
+
+
+def test_experiments_among_the_defaults_are_mistakes_with_a_place(tmp_path):
+    """A line that is lost makes every setting of a run a stranger."""
+    for line in mistakes(changed(tmp_path, ("\nexperiments:\n", "\n"))):
+        assert re.match(r"\s*[a-z][\w.]*: ", line)
+
+
+def test_a_missing_file_is_a_sentence(tmp_path):
+    with pytest.raises(ParamsError, match="cannot be read"):
+        load_study(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("written", ["1.0e-7", "1e-07", "0.0000001"])
+def test_numbers_as_people_and_dvc_write_them(tmp_path, written):
+    old = "gamma: 1.0e-7, sigma: 1.0e-3, threshold: 1.0e-6}   # [P 5.1.1]"
+    path = changed(tmp_path, (old, old.replace("1.0e-7", written)))
+    run = load_study(path).entries("paper", "normalization")[0].run
+    assert run.settings.optimizer.gamma == 1e-7
+
+
+def test_the_experiments_of_the_paper_exist_at_every_scale(study):
+    experiments = ["normalization", "hyperparameters", "schedules", "cifar10", "noise_floor"]
+    published = {(e.experiment, e.arm, e.axis) for e in study.entries("paper")}
+    for scale in SCALES:
+        assert study.experiments(scale)[:6] == [*experiments, "imagenet"]
+        assert published <= {(e.experiment, e.arm, e.axis) for e in study.entries(scale)}
+
+
+def test_an_arm_may_have_seeds_of_its_own(tmp_path):
+    old = "arms:\n          bop: {set: {optimizer: {gamma: {every: 4}}}}"
+    path = changed(tmp_path, (old, old.replace("}}}}", "}}}, seeds: [5, 6, 7]}")))
+    seeds = {}
+    for entry in load_study(path).entries("quick", "cifar10"):
+        seeds.setdefault(entry.arm, []).append(entry.run.settings.seed)
+    assert seeds.pop("bop") == [5, 6, 7]
+    assert set(map(tuple, seeds.values())) == {(0, 1)}
+    wrong = changed(tmp_path, (old, old.replace("}}}}", "}}}, seeds: [5, 5]}")))
+    assert "scales.quick.experiments.cifar10.arms.bop.seeds: lists 5 twice" in mistakes(wrong)[0]
+
+
+def test_quick_is_quick(study):
+    assert 50 <= len(study.runs("quick")) <= 70
+    assert {run.settings.data.source for run in study.runs("quick").values()} == {"digits"}
+    seeds = Counter(entry.arm for entry in study.entries("quick", "cifar10"))
+    assert min(seeds.values()) >= 2 and "latent" in seeds
+
+
+def test_published_settings_of_the_paper_scale(study):
+    """Against the numbers in the paper, sections 5.1.1, 5.1.4, 5.2, 5.3."""
+    first = study.entries("paper", "normalization")[0].run.settings
+    assert (first.optimizer.threshold, first.optimizer.gamma, first.optimizer.sigma) == (
+        1e-6, 1e-7, 1e-3,
+    )  # fmt: skip
+    assert (first.lr, first.batch_size, first.epochs) == (0.01, 100, 150)
+    assert (first.network.width, first.network.dense) == (128, 1024)
+    final = {e.arm: e.run.settings for e in study.entries("paper", "cifar10")}
+    biased = final["biased"].optimizer
+    assert (biased.gamma.start, biased.gamma.end) == (1e-2, 1e-5)
+    assert (biased.sigma.start, biased.sigma.end) == (1e-7, 1e-2)
+    assert (biased.threshold.start, biased.threshold.end) == (1e-5, 1e-8)
+    assert (final["biased"].lr.start, final["biased"].lr.end) == (0.01, 0.001)
+    assert {(s.batch_size, s.epochs) for arm, s in final.items() if arm != "latent"} == {(50, 500)}
+    bop = final["bop"].optimizer
+    assert (bop.gamma.start, bop.gamma.rate, bop.gamma.every) == (1e-4, 0.1, 100)
+    assert (final["latent"].lr, final["latent"].batch_size, final["latent"].epochs) == (
+        0.005, 256, 100,
+    )  # fmt: skip
+    imagenet = {e.arm: e.run.settings for e in study.entries("paper", "imagenet")}
+    assert {arm: s.epochs for arm, s in imagenet.items()} == {
+        "xnornet_bop": 100, "xnornet_biased": 100, "birealnet_bop": 300, "birealnet_biased": 150,
+    }  # fmt: skip
+    assert {s.batch_size for s in imagenet.values()} == {1024}
+
+
+def test_axes_share_their_middle_and_the_grid(study):
+    entries = study.entries("paper", "hyperparameters")
+    axes = [e for e in entries if e.axis]
+    middle = [e.run.id for e in axes if e.run.settings.optimizer.gamma == 1e-7
+              and e.run.settings.optimizer.sigma == 1e-3
+              and e.run.settings.optimizer.threshold == 1e-6]  # fmt: skip
+    assert len(middle) == 3 and len(set(middle)) == 1
+    # 25 of the grid of each optimizer, and 4 more values of sigma.
+    assert len({e.run.id for e in entries}) == 25 + 25 + 4
+
+
+def test_ids_are_short_safe_names_that_settings_decide(study, tmp_path):
+    for scale in SCALES:
+        for name in study.runs(scale):
+            assert re.fullmatch(r"[a-z0-9][a-z0-9.-]{10,120}", name)
+    path = changed(tmp_path, ("set: {epochs: 7}", "set: {epochs: 9}"))
+    before, after = set(study.runs("quick")), set(load_study(path).runs("quick"))
+    schedules = {e.run.id for e in study.entries("quick", "schedules")}
+    assert before - after == schedules and len(after) == len(before)
+    local = changed(tmp_path, ("local: {}", "local: {cifar10: somewhere}"))
+    assert set(load_study(local).runs("quick")) == before
+
+
+def test_a_setting_with_a_default_is_in_the_ids_it_changes_only(study, tmp_path):
+    """Such as came later than the first records, whose settings lack it."""
+    run = next(iter(study.runs("small").values()))
+    assert run.settings.numerics == "native"
+    named = run.settings.model_dump()
+    given = {name: value for name, value in named.items() if name != "numerics"}
+    assert Run.of(Settings.model_validate(given)) == run
+    assert Run.of(Settings.model_validate(named | {"numerics": "portable"})).id != run.id
+    assert {found.settings.numerics for found in study.runs("quick").values()} == {"portable"}
+
+
+@pytest.mark.parametrize("scale", ["quick", "small"])
+def test_records_have_the_name_that_their_settings_and_code_give(scale, monkeypatch):
+    """Whatever settings and code there are by now."""
+    records = list((ROOT / "results" / scale / "runs").iterdir())
+    for record in records:
+        facts = json.loads((record / "provenance.json").read_text(encoding="utf-8"))
+        name = partial(first_of_class, facts["code"])
+        monkeypatch.setattr("bop2ndorder.study.config.runs.code_name", name)
+        assert Run.of(Settings.model_validate(facts["settings"])).id == record.name
+    assert len(records) > 60
+
+
+def first_of_class(code, part):
+    """The hash in the id of a run of some code."""
+    for entries in read_classes():
+        if code[part] in (entry[part]["hash"] for entry in entries):
+            return entries[0][part]["hash"]
+    return code[part]
+
+
+def test_overlay_replaces_whole_what_names_itself():
+    base = {"optimizer": {"name": "bop2ndorder", "gamma": 1, "sigma": {"kind": "x", "start": 2}}}
+    assert overlay(base, nested("optimizer.gamma", 3))["optimizer"] == {
+        "name": "bop2ndorder", "gamma": 3, "sigma": {"kind": "x", "start": 2},
+    }  # fmt: skip
+    assert overlay(base, {"optimizer": {"name": "bop"}}) == {"optimizer": {"name": "bop"}}
+    assert overlay(base, nested("optimizer.sigma.start", 5))["optimizer"]["sigma"] == {
+        "kind": "x", "start": 5,
+    }  # fmt: skip
+    assert base["optimizer"]["gamma"] == 1

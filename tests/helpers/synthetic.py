@@ -1,0 +1,154 @@
+"""Made-up records with the shape of real ones, for tests of what is made of records."""
+
+import csv
+import hashlib
+import json
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bop2ndorder.study.analysis.records import Records
+
+LAYERS = ("conv2", "conv3", "conv4", "conv5", "conv6", "dense1", "dense2")
+SOURCES = {"digits": "embedded", "imagenette": "folder"}
+
+
+def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> Records:
+    """Records without files: rows of `Records.runs`, completed, and run -> training accuracies.
+
+    Each epoch has 100 images.
+    """
+    common = {
+        "arm": "all", "axis": None, "seed": 0, "data": "digits16", "source": "digits",
+        "network": "binarynet", "norm": "batch", "optimizer": "biased",
+        "gamma": 1e-7, "sigma": 1e-3, "threshold": 1e-6, "lr": 0.01,
+        "batch_size": 50, "train_on": "train", "missing": False,
+        "test_top5_percent": np.nan, "train_accuracy_percent": np.nan, "flip_rate": np.nan,
+    }  # fmt: skip
+    runs = [
+        {**common, "run": f"run{i}", "setting": f"setting{i}"} | row for i, row in enumerate(rows)
+    ]
+    curves = pd.DataFrame(
+        {"run": run, "epoch": epoch, "images_seen": 100 * epoch, "train_accuracy": accuracy}
+        for run, curve in (history or {}).items()
+        for epoch, accuracy in enumerate(curve, 1)
+    )
+    return Records(experiment, "quick", pd.DataFrame(runs), curves, [])
+
+
+def write_records(entries, results: Path, skip=()) -> None:
+    """Write a record for every run of `entries` whose id is not in `skip`."""
+    for run in {entry.run.id: entry.run for entry in entries}.values():
+        if run.id not in skip:
+            write_record(run, results / "runs" / run.id)
+
+
+def write_record(run, folder: Path) -> None:
+    """One record: the values follow from the run's id alone."""
+    settings = run.settings.model_dump()
+    chance = random.Random(run.id)
+    history = _history(settings, chance)
+    last = history[-1]
+    held_out = settings["train_on"] == "train"
+    of_test = round(100 * last["train_accuracy"] - 3 + chance.gauss(0, 0.6), 4)
+    split, top1 = ("val", 100 * last["val_accuracy"]) if held_out else ("test", of_test)
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = {
+        "run": run.id,
+        f"{split}_top1_percent": top1,
+        f"{split}_top5_percent": min(100.0, top1 + 4),
+        f"{split}_loss": 0.4,
+        f"{split}_images": 360,
+        "train_loss": last["train_loss"],
+        "train_accuracy_percent": 100 * last["train_accuracy"],
+        "flip_rate": last["flip_rate"],
+        "epochs": settings["epochs"],
+        "images_seen": last["images_seen"],
+        "weights_sha256": _sha256(run.id),
+    }
+    provenance = {
+        "run": run.id,
+        "settings": settings,
+        "data": {
+            "name": settings["data_name"],
+            "sha256": _sha256(settings["data_name"]),
+            "origin": SOURCES.get(settings["data"]["source"], "download"),
+        },
+        "code": {"training": "0123456789", "preparing": "9876543210"},
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "dirty": False,
+        "versions": {"python": "3.11.2", "torch": "2.14.1"},
+        "device": "cpu",
+        "processor": {"model": "a processor", "vendor": "a maker", "extensions": [], "cores": 2},
+        "system": "Linux x86_64",
+        "threads": settings["threads"],
+        "numerics": {
+            "in_force": "native",
+            "aten": "AVX2",
+            "onednn": None,
+            "mkl": None,
+            "numpy": "baseline",
+        },
+        "train_seconds": 12.5,
+        "images_per_second": [1000.0] * settings["epochs"],
+    }
+    for name, content in (("metrics.json", metrics), ("provenance.json", provenance)):
+        (folder / name).write_text(json.dumps(content, indent=1))
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def _history(settings: dict, chance: random.Random) -> list[dict]:
+    optimizer, epochs = settings["optimizer"], settings["epochs"]
+    reach, pace = _quality(optimizer), 1.5 + 2 * (optimizer["name"] == "bop2ndorder")
+    reach += 0.01 * chance.gauss(0, 1) - 0.05 * (settings["network"].get("norm") == "layer")
+    rows = []
+    for epoch in range(1, epochs + 1):
+        done = epoch / epochs
+        accuracy = reach - (reach - 0.1) * math.exp(-4 * pace * done) + chance.gauss(0, 0.006)
+        level = 2e-3 * 10 ** (-2.5 * done)
+        flips = {
+            f"flip_rate/{name}": level / (1 + place) * chance.uniform(0.8, 1.2)
+            for place, name in enumerate(LAYERS)
+        }
+        rows.append(
+            {
+                "epoch": epoch,
+                "step": epoch * 25,
+                "images_seen": epoch * 1250,
+                "train_loss": 2.3 - 2 * accuracy,
+                "train_accuracy": min(accuracy, 1.0),
+                "val_loss": None if settings["train_on"] == "all" else 2.4 - 2 * accuracy,
+                "val_accuracy": None if settings["train_on"] == "all" else accuracy - 0.02,
+                "flip_rate": sum(flips.values()) / len(flips),
+                **flips,
+                "gamma": 1e-4,
+                "sigma": None,
+                "threshold": 1e-8,
+                "lr": 0.01,
+            }
+        )
+    return rows
+
+
+def _quality(optimizer: dict) -> float:
+    """Best near the middle of a grid, worse with every decade away from it."""
+    if optimizer["name"] == "latent":
+        return 0.95
+    centre = {"bop": (1e-4, 1e-8, 0.05)}.get(optimizer["name"], (1e-7, 1e-6, 0.02))
+    gamma, threshold = (
+        value.get("start", 1e-6) if isinstance(value, dict) else value
+        for value in (optimizer["gamma"], optimizer["threshold"])
+    )
+    scheduled = any(isinstance(optimizer[name], dict) for name in ("gamma", "threshold"))
+    away = abs(math.log10(gamma / centre[0])) + 0.6 * abs(math.log10(threshold / centre[1]))
+    return 0.92 + 0.02 * scheduled - centre[2] * min(away, 3)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,65 @@
+"""Runs that train in a fifth of a second, for the tests of training and of what follows it."""
+
+import csv
+from pathlib import Path
+
+from bop2ndorder.store import write_done, write_json
+from bop2ndorder.study.data import Data
+from bop2ndorder.study.run.provenance import origin, run_facts
+from bop2ndorder.study.run.train import train
+from bop2ndorder.study.workflow.products import RUN_FILES
+
+# Digits, of which each split keeps 60: three steps of 20 an epoch.
+DATA = {"source": "digits", "image_size": 16, "validation": 60, "limit": 60}
+STEPS, EPOCHS, BATCH = 3, 3, 20
+OPTIMIZERS = {
+    "bop": {"name": "bop", "gamma": 1e-3, "threshold": 1e-8},
+    "adam": {
+        "name": "bop2ndorder",
+        "gamma": {"kind": "polynomial", "start": 1e-2, "end": 1e-4, "power": 1.0, "until": 1.0},
+        "sigma": 1e-2,
+        "threshold": 1e-6,
+        "eps": 1e-10,
+        "bias_correction": "adam",
+    },
+    "latent": {"name": "latent"},
+}
+
+
+def settings(optimizer: str = "bop", **changes) -> dict:
+    """Settings of a run, as `config.Settings.model_dump()` gives them."""
+    return {
+        "data_name": "digits16",
+        "data": {**DATA, "augment": {"pad": 1, "flip": False}},
+        "network": {"name": "binarynet", "width": 4, "dense": 16, "norm": "batch"},
+        "optimizer": OPTIMIZERS[optimizer],
+        "lr": 0.01,
+        "epochs": EPOCHS,
+        "batch_size": BATCH,
+        "train_on": "train",
+        "norm_statistics": "moving",
+        "seed": 0,
+        "threads": 1,
+        **changes,
+    }
+
+
+def finished_run(data: Data, folder: Path, **changes) -> Path:
+    """Train a run and write all its files, as the command line does; its folder."""
+    chosen = settings(**changes)
+    network, rows = train(chosen, data, folder, folder.with_suffix(".pt"))
+    write_json(folder / "run.json", run_facts(folder.name, chosen, data, network))
+    write_json(origin_of(folder), origin(folder, rows, "cpu"))
+    write_done(folder, RUN_FILES)
+    return folder
+
+
+def origin_of(folder: Path) -> Path:
+    """Where the training of a run notes its origin: beside the run here."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's history.csv."""
+    with (folder / "history.csv").open(newline="") as file:
+        return [*csv.DictReader(file)]
