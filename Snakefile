@@ -19,7 +19,12 @@ from snakemake.utils import min_version
 
 from bop2ndorder.study.config import ParamsError, load_study
 from bop2ndorder.study.config.codes import unknown_code
-from bop2ndorder.study.workflow.processes import CALLER, claim, end_with_caller, stop_at_once
+from bop2ndorder.study.workflow.processes import (
+    CALLER,
+    claim,
+    end_with_caller,
+    stop_at_once,
+)
 from bop2ndorder.study.workflow.products import OUTDATED, RUN_FILES, Workflow
 
 min_version("9.27")
@@ -47,6 +52,7 @@ RECORD = WORK.record("{run}")
 EXPERIMENT = WORK.results / "{experiment}"
 KEY = WORK.results / ".keys"
 LOGS = Path("logs", WORK.scale)
+CALL = f"exec bop2ndorder --scale {WORK.scale} "
 # What the targets ask for; the markers stand for what is there but has to be made again.
 TRAINED = [WORK.run(run) / "done.json" for run in WORK.runs] + WORK.damages()
 REPORTED = [KEY / "report", *WORK.markers()]
@@ -120,10 +126,8 @@ rule prepare:
         DATA / "done.json",
     log:
         LOGS / "prepare" / "{data}.log",
-    params:
-        scale=WORK.scale,
     shell:
-        "exec bop2ndorder --scale {params.scale} prepare {wildcards.data} 2> {log:q}"
+        CALL + "prepare {wildcards.data} 2> {log:q}"
 
 
 rule train:
@@ -139,10 +143,8 @@ rule train:
     threads: lambda w: WORK.runs[w.run].settings.threads
     resources:
         gpu=1,
-    params:
-        scale=WORK.scale,
     shell:
-        "exec bop2ndorder --scale {params.scale} train {wildcards.run} 2> {log:q}"
+        CALL + "train {wildcards.run} 2> {log:q}"
 
 
 rule evaluate:
@@ -161,10 +163,8 @@ rule evaluate:
         LOGS / "evaluate" / "{run}.log",
     # Before more runs are trained: what is done then has its record, wherever it ends.
     priority: 1
-    params:
-        scale=WORK.scale,
     shell:
-        "exec bop2ndorder --scale {params.scale} evaluate {wildcards.run} > {log:q} 2>&1"
+        CALL + "evaluate {wildcards.run} > {log:q} 2>&1"
 
 
 rule analyse:
@@ -177,10 +177,8 @@ rule analyse:
         EXPERIMENT / "table.csv",
     log:
         LOGS / "analyse" / "{experiment}.log",
-    params:
-        scale=WORK.scale,
     shell:
-        "exec bop2ndorder --scale {params.scale} analyse {wildcards.experiment} 2> {log:q}"
+        CALL + "analyse {wildcards.experiment} 2> {log:q}"
 
 
 rule notebook:
@@ -193,10 +191,8 @@ rule notebook:
         EXPERIMENT / "notebook.html",
     log:
         LOGS / "notebook" / "{experiment}.log",
-    params:
-        scale=WORK.scale,
     shell:
-        "exec bop2ndorder --scale {params.scale} notebook {wildcards.experiment} 2> {log:q}"
+        CALL + "notebook {wildcards.experiment} 2> {log:q}"
 
 
 rule metrics:
@@ -208,10 +204,8 @@ rule metrics:
         WORK.results / "metrics.json",
     log:
         LOGS / "metrics.log",
-    params:
-        scale=WORK.scale,
     shell:
-        "exec bop2ndorder --scale {params.scale} metrics 2> {log:q}"
+        CALL + "metrics 2> {log:q}"
 
 
 rule claims:
@@ -223,10 +217,8 @@ rule claims:
         WORK.results / "claims.csv",
     log:
         LOGS / "claims.log",
-    params:
-        scale=WORK.scale,
     shell:
-        "exec bop2ndorder --scale {params.scale} claims 2> {log:q}"
+        CALL + "claims 2> {log:q}"
 
 
 rule page:
@@ -241,7 +233,5 @@ rule page:
         WORK.results / "report.html",
     log:
         LOGS / "page.log",
-    params:
-        scale=WORK.scale,
     shell:
-        "exec bop2ndorder --scale {params.scale} report 2> {log:q}"
+        CALL + "report 2> {log:q}"

@@ -217,7 +217,7 @@ def test_some_records_are_enough(study, tmp_path, name, there):
     shown = exhibits_of(records)
     assert {"table", "runs"} < set(shown), "and a picture"
     assert all(f"{len(missing)} of {len(runs)} runs missing" in e.caption for e in shown.values())
-    assert rounded(experiment_of(name).module.headline(records))
+    assert rounded(experiment_of(name).section().headline(records))
 
 
 def test_tables_say_how_many_seeds_are_there():

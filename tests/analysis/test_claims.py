@@ -438,6 +438,6 @@ def test_the_claims_are_judged_anew_where_they_change(study, monkeypatch, tmp_pa
     changed = {"quick": claims.model_copy(update={"margins": margins})}
     one = Workflow(study, "quick")
     other = Workflow(type(study)(study.scale, study.local, study.plans, changed), "quick")
-    differ = {product for product in one.products() if one.key(product) != other.key(product)}
+    differ = {product for product in one.products if one.key(product) != other.key(product)}
     assert differ == {"claims", "report"}
-    assert pd.Series(one.products()).is_unique
+    assert pd.Series(one.products).is_unique

@@ -217,7 +217,7 @@ def incomplete(tmp_path, monkeypatch):
     call("metrics")
     call("claims")
     call("report")
-    assert all(map(workflow().is_current, work.products()))
+    assert all(map(workflow().is_current, work.products))
     lost = next(iter(work.runs))
     shutil.rmtree(work.record(lost))
     return lost
@@ -243,12 +243,12 @@ def test_what_is_salvaged_counts_as_not_made(incomplete):
     lines = list(salvage(work))
     assert lines[0] == f"missing: {incomplete}: not trained yet"
     assert lines[1:] == [f"1 of 4 runs are missing; what is there is in {work.shown('report')}"]
-    assert not any(work.key_file(product).exists() for product in work.products())
+    assert not any(work.key_file(product).exists() for product in work.products)
     page = work.shown("report").read_text()
     assert f">{incomplete}<" in page and "notebook.html" in page
     missing = json.loads(work.shown("analysis-normalization").read_text())["missing"]
     assert missing == [incomplete]
-    assert not any(map(work.outdated, work.products())), "not there, rather than outdated"
+    assert not any(map(work.outdated, work.products)), "not there, rather than outdated"
 
 
 @pytest.mark.slow

@@ -131,51 +131,29 @@ def evaluate(load: Load, runs: tuple[str, ...]) -> None:
         click.echo(f"{run}: {split} top-1 {top1:.2f} %")
 
 
-@main.command()
-@click.argument("experiment")
-@click.pass_obj
-def analyse(load: Load, experiment: str) -> None:
-    """Make tables and figures of EXPERIMENT from the records."""
-    _make(load(), "analysis", experiment)
+def _product(command: str, kind: str, text: str, *parameters: click.Parameter) -> None:
+    """Add a command that makes a product of the records."""
+
+    @click.pass_obj
+    def make(load: Load, experiment: str | None = None) -> None:
+        workflow = load()
+        if experiment is not None:
+            _one(workflow.experiments, experiment, "experiment")
+        from .workflow.make import make
+
+        product = kind if experiment is None else f"{kind}-{experiment}"
+        make(workflow, product)
+        workflow.mark(product)
+
+    main.add_command(Sentence(command, callback=make, params=[*parameters], help=text))
 
 
-@main.command()
-@click.argument("experiment")
-@click.pass_obj
-def notebook(load: Load, experiment: str) -> None:
-    """Run the notebook of EXPERIMENT."""
-    _make(load(), "notebook", experiment)
-
-
-@main.command()
-@click.pass_obj
-def metrics(load: Load) -> None:
-    """Make metrics.json, the headline numbers for `dvc metrics`."""
-    _make(load(), "metrics")
-
-
-@main.command()
-@click.pass_obj
-def claims(load: Load) -> None:
-    """Make claims.csv, a verdict for each claim from the records."""
-    _make(load(), "claims")
-
-
-@main.command()
-@click.pass_obj
-def report(load: Load) -> None:
-    """Make the report page from tables and figures."""
-    _make(load(), "report")
-
-
-def _make(workflow: "Workflow", what: str, experiment: str | None = None) -> None:
-    if experiment is not None:
-        _one(workflow.experiments, experiment, "experiment")
-    from .workflow.make import make
-
-    product = what if experiment is None else f"{what}-{experiment}"
-    make(workflow, product)
-    workflow.mark(product)
+EXPERIMENT = click.Argument(["experiment"])
+_product("analyse", "analysis", "Make tables and figures of EXPERIMENT.", EXPERIMENT)
+_product("notebook", "notebook", "Run the notebook of EXPERIMENT.", EXPERIMENT)
+_product("metrics", "metrics", "Make metrics.json, the headline numbers for `dvc metrics`.")
+_product("claims", "claims", "Make claims.csv, a verdict for each claim.")
+_product("report", "report", "Make the report page from tables and figures.")
 
 
 @main.command()

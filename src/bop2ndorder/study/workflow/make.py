@@ -22,28 +22,25 @@ def record(workflow: Workflow, run: str) -> dict[str, Any]:
 
 
 def make(workflow: Workflow, product: str) -> None:
-    """Make a product of the records that are there.
-
-    Args:
-        workflow: the study's scale.
-        product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics, claims or report.
-    """
+    """Make a product of the records that are there, by its name."""
     from .. import analysis
 
-    what, _, experiment = product.partition("-")
+    made, experiment = workflow.products[product], workflow.products[product].experiment
     study, scale, results = workflow.study, workflow.scale, workflow.results
-    if what == "analysis":
-        analysis.analyse(experiment, study.entries(scale, experiment), results, scale)
-    elif what == "notebook":
-        parameters = {"scale": scale, "results": results.as_posix()}
-        output = results / experiment / "notebook.ipynb"
-        analysis.run_notebook(workflow.notebook(experiment), output, parameters)
-    elif what == "metrics":
-        analysis.summarise(study.entries(scale), results, scale)
-    elif what == "claims":
-        analysis.write_claims(study.claims[scale], study.entries(scale), results, scale)
-    else:
-        analysis.write_report(study, scale, results, missing_runs(workflow))
+    entries = study.entries(scale, experiment)
+    match made.kind:
+        case "analysis":
+            analysis.analyse(experiment, entries, results, scale)
+        case "notebook":
+            parameters = {"scale": scale, "results": results.as_posix()}
+            output = results / experiment / "notebook.ipynb"
+            analysis.run_notebook(workflow.notebook(experiment), output, parameters)
+        case "metrics":
+            analysis.summarise(entries, results, scale)
+        case "claims":
+            analysis.write_claims(study.claims[scale], entries, results, scale)
+        case "report":
+            analysis.write_report(study, scale, results, missing_runs(workflow))
 
 
 def salvage(workflow: Workflow) -> Iterator[str]:
@@ -60,7 +57,7 @@ def salvage(workflow: Workflow) -> Iterator[str]:
             with suppress(*EXPECTED):
                 record(workflow, run)
     workflow = replace(workflow)  # it keeps what it has seen
-    for product in workflow.products():
+    for product in workflow.products:
         if workflow.is_current(product):
             continue
         workflow.key_file(product).unlink(missing_ok=True)

@@ -6,35 +6,58 @@ they were made from; they are current when that key is still the one of today's 
 contents decide what is made again, never file times.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from ...store import DONE, damaged_file, read_json
+from ..analysis.sections import experiment_of
 from ..config import Run, Study
 from ..config.keys import PACKAGE, code_key, digest
 from ..run.evaluate import RECORD
 from ..run.record import read_record
 
 RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "run.json")
-# The modules that `bop2ndorder.analysis` hands out; what they import counts with them.
-ANALYSIS = (
-    "study.analysis.verdicts.claims",
-    "study.analysis.sections.experiments",
-    "study.analysis.pages.notebooks",
-    "study.analysis.pages.report",
-)
 NOTEBOOKS = Path("notebooks")
-# The file of each product that the report shows or links.
-SHOWN = {
-    "analysis": "{}/exhibits.json",
-    "notebook": "{}/notebook.html",
-    "metrics": "metrics.json",
-    "claims": "claims.csv",
-    "report": "report.html",
-}
+ANALYSIS = "study.analysis"
 # Markers that make Snakemake redo a product that is there but not current; never in git or DVC.
 OUTDATED = Path(".snakemake/outdated")
+
+
+@dataclass(frozen=True)
+class Product:
+    """What is made of records, under a fixed name.
+
+    Attributes:
+        kind: analysis (tables and figures), notebook, metrics, claims or report.
+        experiment: of which it is; None where it is of all.
+        file: what the report shows or links of it, in results/SCALE.
+        modules: of the package; their code, with what they import, makes it.
+    """
+
+    kind: str
+    experiment: str | None
+    file: str
+    modules: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.kind if self.experiment is None else f"{self.kind}-{self.experiment}"
+
+
+def _products(experiments: list[str]) -> Iterator[Product]:
+    """All products of a scale, in an order in which they can be made."""
+    shared, pages = f"{ANALYSIS}.sections.experiments", f"{ANALYSIS}.pages"
+    sections = {e: f"{ANALYSIS}.sections.{experiment_of(e).module}" for e in experiments}
+    for name, section in sections.items():
+        yield Product("analysis", name, f"{name}/exhibits.json", (shared, section))
+    for name, section in sections.items():
+        made_by = (shared, section, f"{pages}.notebooks")
+        yield Product("notebook", name, f"{name}/notebook.html", made_by)
+    yield Product("metrics", None, "metrics.json", (shared, *sections.values()))
+    yield Product("claims", None, "claims.csv", (f"{ANALYSIS}.verdicts.claims",))
+    yield Product("report", None, "report.html", (f"{pages}.report",))
 
 
 @dataclass(frozen=True)
@@ -95,33 +118,32 @@ class Workflow:
         """Where it is noted why a run or a data set could not be made."""
         return self.work / "logs" / self.scale / "failed" / f"{name}.txt"
 
-    def products(self) -> list[str]:
-        """What is made of the records, in an order in which it can be made; see `key`."""
-        parts = [f"{what}-{e}" for what in ("analysis", "notebook") for e in self.experiments]
-        return [*parts, "metrics", "claims", "report"]
+    @cached_property
+    def products(self) -> dict[str, Product]:
+        """Name -> what is made of the records, in an order in which it can be made."""
+        return {product.name: product for product in _products(self.experiments)}
 
     def shown(self, product: str) -> Path:
         """The file of a product that the report shows or links."""
-        what, _, experiment = product.partition("-")
-        return self.results / SHOWN[what].format(experiment)
+        return self.results / self.products[product].file
 
     def key_file(self, product: str) -> Path:
         """Holds the key of what a product was made from."""
         return self.results / ".keys" / product
 
     def key(self, product: str) -> str:
-        """The key of what a product is made from today.
-
-        Args:
-            product: analysis-EXPERIMENT, notebook-EXPERIMENT, metrics, claims or report.
-        """
-        what, _, experiment = product.partition("-")
-        inputs = [_analysis_code(), self._judged(experiment or None)]
-        if what == "notebook":
-            inputs.append(_notebook_code(self.notebook(experiment)))
-        if what in ("claims", "report"):
+        """The key of what a product is made from today: code, entries, records, and what else."""
+        made = self.products[product]
+        inputs: list = [code_key(*made.modules), self._judged(made.experiment)]
+        if made.kind in ("notebook", "report"):
+            inputs.append(_templates())
+        if made.kind == "notebook":
+            inputs.append(_notebook_code(self.notebook(made.experiment)))
+        if made.kind in ("claims", "report"):
             inputs.append(self.study.claims[self.scale].model_dump())
-        return digest([what, *inputs])
+        if made.kind == "report":
+            inputs.append([self.key(other) for other in self.products if other != product])
+        return digest([made.kind, *inputs])
 
     def notebook(self, experiment: str) -> Path:
         """The notebook's source."""
@@ -138,32 +160,32 @@ class Workflow:
         path = self.key_file(product)
         return path.exists() and path.read_text(encoding="utf-8").strip() == self.key(product)
 
-    def outdated(self, product: str) -> list[str]:
-        """The marker to add to the inputs of a product that is there but not current."""
-        path = self.key_file(product)
-        return [_marker(product, path)] if path.exists() and not self.is_current(product) else []
-
-    def damaged(self, run: str) -> list[str]:
-        """The marker to add to the inputs of a run of which a file is missing or truncated."""
-        done = self.run(run) / DONE
-        broken = done.exists() and damaged_file(done.parent) is not None
-        return [_marker(f"run-{run}", done)] if broken else []
-
     def recorded(self, run: str) -> bool:
         """Whether a run has a record, all files of it whole."""
         return read_record(self.record(run)) is not None
 
+    # What is there and has to be made again, Snakemake learns by a marker among its inputs.
+
+    def outdated(self, product: str) -> list[str]:
+        """The marker of a product that is there but not current."""
+        return _marker(product, self.key_file(product), lambda _: not self.is_current(product))
+
+    def damaged(self, run: str) -> list[str]:
+        """The marker of a run of which a file is missing or truncated."""
+        done = self.run(run) / DONE
+        return _marker(f"run-{run}", done, lambda done: damaged_file(done.parent) is not None)
+
     def unrecorded(self, run: str) -> list[str]:
-        """The marker to add to the inputs of a record that is damaged or of other weights."""
+        """The marker of a record that is damaged or of other weights."""
         metrics = self.record(run) / RECORD[0]
-        return [_marker(f"record-{run}", metrics)] if self._differs(run) else []
+        return _marker(f"record-{run}", metrics, lambda _: self._differs(run))
 
     def markers(self) -> list[str]:
         """The markers of all results that are there but not current, for targets to ask for.
 
         Snakemake looks for missing inputs of what it is asked for, not of what lies below it.
         """
-        results = [marker for product in self.products() for marker in self.outdated(product)]
+        results = [marker for product in self.products for marker in self.outdated(product)]
         return results + [marker for run in self.runs for marker in self.unrecorded(run)]
 
     def damages(self) -> list[str]:
@@ -171,10 +193,7 @@ class Workflow:
         return [marker for run in self.runs for marker in self.damaged(run)]
 
     def _differs(self, run: str) -> bool:
-        folder = self.record(run)
-        if not (folder / RECORD[0]).exists():
-            return False  # which Snakemake sees by itself
-        record = read_record(folder)
+        record = read_record(self.record(run))
         try:
             weights = read_json(self.run(run) / DONE)["files"]["weights.safetensors"]["sha256"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -201,19 +220,19 @@ class Workflow:
         }
 
 
-def _marker(what: str, condemned: Path) -> str:
-    """Path of the marker that condemns a file as it is now.
+def _marker(what: str, path: Path, wrong: Callable[[Path], bool]) -> list[str]:
+    """The marker that condemns a file as it is now, where it is there and wrong.
 
     A marker that is there already asks for nothing, so each state of the file has its own.
     """
-    return str(OUTDATED / f"{what}-{condemned.stat().st_mtime_ns}")
+    if not path.exists() or not wrong(path):
+        return []
+    return [str(OUTDATED / f"{what}-{path.stat().st_mtime_ns}")]
 
 
-def _analysis_code() -> list[str]:
-    """Code and page templates that make tables, figures and pages of records."""
-    templates = (PACKAGE / "study" / "analysis" / "templates").iterdir()
-    texts = [path.read_text(encoding="utf-8") for path in sorted(templates)]
-    return [code_key(*ANALYSIS), digest(texts)]
+def _templates() -> str:
+    folder = PACKAGE / "study" / "analysis" / "templates"
+    return digest([path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())])
 
 
 def _notebook_code(path: Path) -> list[str]:

@@ -11,7 +11,7 @@ from ...config import Study
 from ...run.record import read_record
 from ..page import render
 from ..records import describe_data, origin_of
-from ..sections.experiments import EXPERIMENTS
+from ..sections import EXPERIMENTS
 from ..verdicts.claims import RULE, comparison_table, read_claims, statements, verdict_table
 
 NOTEBOOK = "notebook.html"

@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,79 +13,12 @@ from ...run.record import read_record
 from ..exhibits import Exhibits, Table
 from ..names import text
 from ..records import ACCURACY, HYPERPARAMETERS, Records, load_records
-from . import comparison, hyperparameters, noise_floor, normalization, plateau, schedules, tuning
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """How an experiment is shown: its title, what it asks, and the module with its exhibits.
-
-    The title says {} where the images are to be named.
-    """
-
-    title: str
-    asks: str
-    module: ModuleType
-
-
-TUNING = (
-    "Which settings are best for each optimizer, out of as many each? The tuned arms of the "
-    "comparison use them. (Beyond the paper.)"
-)
-# In the order of the report: what is final first, what led to it after.
-EXPERIMENTS = {
-    "cifar10": Experiment(
-        "BinaryNet on {}",
-        "Which accuracy does each optimizer reach, and how soon? (Section 5.2 of the paper.)",
-        comparison,
-    ),
-    "imagenet": Experiment(
-        "XNOR-Net and Bi-Real Net on {}",
-        "The same with networks whose first and last layers are real-valued. (Section 5.3.)",
-        comparison,
-    ),
-    "hyperparameters": Experiment(
-        "Hyperparameters",
-        "How much does accuracy depend on gamma, sigma and threshold? (Sections 5.1.2, 5.1.3.)",
-        hyperparameters,
-    ),
-    "schedules": Experiment(
-        "Schedules",
-        "What does it change to let a hyperparameter decay during training? (Section 5.1.4.)",
-        schedules,
-    ),
-    "normalization": Experiment(
-        "Normalization",
-        "Batch or layer normalization, with and without bias correction? (Section 5.1.1.)",
-        normalization,
-    ),
-    "noise_floor": Experiment(
-        "Noise floor",
-        "Of gradients that are noise alone, m / sqrt(v) has the standard deviation sqrt(gamma / "
-        "(2 - gamma)), the noise floor. Is threshold / noise floor what counts, and is a threshold "
-        "at that height of use? (Beyond the paper.)",
-        noise_floor,
-    ),
-    "plateau": Experiment(
-        "Plateau",
-        "Had training come to its end? The tuned arms of the CIFAR-10 comparison once more, with "
-        "validation images held out. (Beyond the paper.)",
-        plateau,
-    ),
-    "tuning_cifar10": Experiment("Tuning BinaryNet on {}", TUNING, tuning),
-    "tuning_imagenet": Experiment("Tuning XNOR-Net and Bi-Real Net on {}", TUNING, tuning),
-}
-
-
-def experiment_of(name: str) -> Experiment:
-    """The experiment of that name; one that the paper does not have is a plain comparison."""
-    title = name.replace("_", " ").capitalize()
-    return EXPERIMENTS.get(name) or Experiment(title, "", comparison)
+from . import experiment_of
 
 
 def exhibits_of(records: Records) -> Exhibits:
     """The tables and pictures of an experiment, by name; last, its runs."""
-    shown = experiment_of(records.experiment).module.exhibits(records)
+    shown = experiment_of(records.experiment).section().exhibits(records)
     return {**shown, "runs": run_table(records)}
 
 
@@ -153,7 +84,7 @@ def summarise(entries: Iterable[Entry], results: Path, scale: str) -> None:
     metrics: dict[str, Any] = {}
     for name in dict.fromkeys(entry.experiment for entry in entries):
         records = load_records(entries, results, scale, name)
-        metrics[name] = experiment_of(name).module.headline(records)
+        metrics[name] = experiment_of(name).section().headline(records)
     ids = {entry.run.id for entry in entries}
     done = sum(read_record(Path(results) / "runs" / run) is not None for run in ids)
     metrics["study"] = {"runs": len(ids), "records": done}
