@@ -1,6 +1,7 @@
 """Rooms of the package: who may import whom, read off the code's own imports."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -80,3 +81,11 @@ def test_the_library_loads_nothing_of_the_study(name):
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert not [module for module in loaded if module.startswith("bop2ndorder.study")]
     assert not {"pydantic", "pandas", "snakemake", "ruamel"} & set(loaded)
+
+
+def test_no_test_imports_another():
+    tests = Path(__file__).parent
+    texts = {path.name: path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py")}
+    assert not [
+        name for name, text in texts.items() if re.search("^(from|import) test_", text, re.M)
+    ]

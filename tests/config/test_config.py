@@ -4,9 +4,9 @@ import json
 import re
 from collections import Counter
 from functools import partial
-from pathlib import Path
 
 import pytest
+from studies import PARAMS, ROOT, TEN_MISTAKES, changed
 
 from bop2ndorder.study.config import SCALES, ParamsError, load_study
 from bop2ndorder.study.config.codes import read_classes
@@ -14,64 +14,16 @@ from bop2ndorder.study.config.overlay import nested, overlay
 from bop2ndorder.study.config.runs import Run
 from bop2ndorder.study.config.settings import Settings
 
-ROOT = Path(__file__).parents[2]
-PARAMS = ROOT / "params.yaml"
-
 
 @pytest.fixture(scope="module")
 def study():
     return load_study(PARAMS)
 
 
-def changed(tmp_path, *changes):
-    """params.yaml with the first occurrence of each text replaced."""
-    text = PARAMS.read_text(encoding="utf-8")
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new, 1)
-    path = tmp_path / "params.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
 def mistakes(path):
     with pytest.raises(ParamsError) as caught:
         load_study(path)
     return caught.value.lines
-
-
-TEN_MISTAKES = [
-    ("  train_on: train  ", "  trian_on: train  ", r"defaults\.trian_on: unknown key.*train_on\?"),
-    (
-        "gamma: 1.0e-7, sigma: 1.0e-3, threshold: 1.0e-6}   # [P 5.1.1]",
-        "gamma: 0, sigma: 1e-3, threshold: -1.0e-6}",
-        r"experiments\.normalization\.set\.optimizer\.gamma: found 0; must be greater than 0$",
-    ),
-    (None, None, r"optimizer\.threshold: found -1e-06; must be greater than or equal to 0$"),
-    (None, None, r"optimizer\.sigma: found '1e-3'; .*write 0\.001"),
-    (
-        "{name: birealnet, width: 1.0}",
-        "{name: alexnet}",
-        r"network\.name: found 'alexnet'; must be",
-    ),
-    ("network.norm: [batch, layer]", "network.norm: []", r"grid\.network\.norm: found \[\]; must"),
-    (
-        "set: {epochs: 7}",
-        "set: {batch_size: 5000}",
-        r"batch_size: found 5000; must be at most 1258",
-    ),
-    (
-        "scale: quick ",
-        "scale: quik ",
-        r"^scale: found 'quik'; must be 'quick', 'small' or 'paper'$",
-    ),
-    (
-        "  threads: 8 ",
-        "  threads: [8] ",
-        r"^defaults\.threads: found \[8\]; must be a valid integer",
-    ),
-    ("seeds: [0, 1]\n", "seeds: [0, 0]\n", r"quick\.experiments\.cifar10\.seeds: lists 0 twice"),
-]
 
 
 def test_ten_mistakes_give_ten_sentences(tmp_path):

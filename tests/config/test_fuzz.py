@@ -3,11 +3,10 @@
 import copy
 import math
 import re
-from functools import cache
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from studies import ROOT, keep, read
+from studies import ROOT, one_run
 
 from bop2ndorder.study.config import SCALES, ParamsError, load_study
 from bop2ndorder.study.config.study import check
@@ -27,16 +26,6 @@ ODD = st.one_of(
 )
 
 
-@cache
-def real():
-    """The real file with one experiment and seed; all would take too long a thousand times."""
-    study = keep(read(ROOT), "cifar10")
-    study["experiments"]["cifar10"]["seeds"] = [0]
-    quick = study["scales"]["quick"]
-    quick["experiments"]["cifar10"]["seeds"] = [0]
-    return {**study, "scales": {"quick": quick, "small": {}, "paper": {}}}
-
-
 def places(tree, path=()):
     """The path to every value."""
     inner = tree.items() if isinstance(tree, dict) else enumerate(tree)
@@ -49,7 +38,7 @@ def places(tree, path=()):
 @st.composite
 def documents(draw):
     """The real file after one to three changes: deleted, renamed, replaced, doubled, moved."""
-    document = copy.deepcopy(real())
+    document = copy.deepcopy(one_run())
     for _ in range(draw(st.integers(1, 3))):
         if not document:
             break

@@ -8,8 +8,7 @@ import click
 import pytest
 from commands import call, prepare_and_train, sentence, trained_study, workflow
 from image_folders import write_folder
-from studies import ROOT, cut_down, keep, read, write
-from test_config import TEN_MISTAKES, changed
+from studies import ROOT, TEN_MISTAKES, changed, cut_down, keep, read, write
 
 from bop2ndorder.study.cli import main
 from bop2ndorder.study.config import load_study

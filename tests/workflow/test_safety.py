@@ -12,8 +12,7 @@ import torch
 from commands import call, sentence, workflow
 from image_folders import write_folder
 from project import Project
-from studies import ROOT, cut_down, keep, read, write
-from test_fuzz import real
+from studies import ROOT, cut_down, keep, one_run, read, write
 
 from bop2ndorder import load_run
 from bop2ndorder.store import write_done
@@ -114,7 +113,7 @@ NAMES = ["../x", "..", "/tmp/x", "$(touch x)", "`touch x`", "a;touch x", "a b", 
 
 def with_name(place, name):
     """A study in which a data set, an experiment or an arm has this name."""
-    study = copy.deepcopy(real())
+    study = copy.deepcopy(one_run())
     if place == "data":
         study["scales"]["quick"]["data"][name] = study["scales"]["quick"]["data"]["digits16"]
         study["scales"]["quick"]["defaults"]["data"] = name

@@ -136,8 +136,12 @@ EDITS = {
     "preparation": ("src/bop2ndorder/study/data/digits.py", "255 / 16", "254 / 16",
                     {"prepare": 1, **TRAINED}),
     "analysis": ("src/bop2ndorder/study/analysis/style.py", "\n\n", "\nX = 1\n\n", SHOWN),
+    "section": ("src/bop2ndorder/study/analysis/sections/normalization.py", "\n\n", "\nX = 1\n\n",
+                {"analyse": 1, "notebook": 1, "metrics": 1, "page": 1}),
+    "verdicts": ("src/bop2ndorder/study/analysis/verdicts/claims.py", "\n\n", "\nX = 1\n\n",
+                 {"claims": 1, "page": 1}),
     "notebook": ("notebooks/cifar10.ipynb", '"source": [', '"source": [\n    "\\n",',
-                 {"notebook": 1}),
+                 {"notebook": 1, "page": 1}),
     "command line": ("src/bop2ndorder/study/cli.py", "import os", "import os  # !\nX = 1", {}),
 }  # fmt: skip
 
