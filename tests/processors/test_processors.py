@@ -181,3 +181,9 @@ def test_tables_figures_and_verdicts_are_the_same_bytes(jobs, processor):
     here, there = (jobs.products(name) for name in (HOST, processor))
     assert {"table.csv", "convergence.svg", "convergence.png", "claims.csv"} <= here.keys()
     assert [name for name in here if there.get(name) != here[name]] == []
+
+
+@pytest.mark.parametrize(("processor", "able"), [("Nehalem", False), ("Broadwell", True)])
+def test_whether_a_processor_can_hold_the_pins_is_asked_of_it(jobs, processor, able):
+    code = "from bop2ndorder.study.numerics import runs_avx2; assert runs_avx2() is " + str(able)
+    jobs.on.python(processor, "-c", code, variables=jobs.source, folder=jobs.folder).result()

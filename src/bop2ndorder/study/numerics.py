@@ -107,9 +107,21 @@ def in_force(device: str) -> dict[str, str | None]:
     }
 
 
+@cache
 def runs_avx2() -> bool:
-    """Whether this is an x86-64 processor with AVX2 and FMA, as far as Linux says."""
-    return {"avx2", "fma", "lm"} <= set(cpuinfo().get("flags", "").split())
+    """Whether this is an x86-64 processor with AVX2 and FMA, as the processor itself says.
+
+    glibc hands out its answer (<sys/platform/x86.h>, since 2.33); elsewhere Linux is asked, whose
+    file tells of the machine's own processor where another is emulated.
+    """
+    try:
+        leaf = ctypes.CDLL(None).__x86_get_cpuid_feature_leaf
+    except (AttributeError, OSError):
+        return {"avx2", "fma", "lm"} <= set(cpuinfo().get("flags", "").split())
+    # Of each leaf eax to edx, first as the processor says, then what of it can be used.
+    leaf.restype = ctypes.POINTER(ctypes.c_uint32 * 8)
+    fma, avx2 = leaf(0).contents[6] >> 12, leaf(1).contents[5] >> 5
+    return bool(fma & avx2 & 1)
 
 
 @cache
