@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 
 from .binary import is_binary
 
-__all__ = ["Bop", "Bop2ndOrder", "bop", "bop2ndorder"]
+__all__ = ["Bop", "Bop2ndOrder", "FlipOptimizer", "bop", "bop2ndorder"]
 
 # Elements that are updated at a time. On the CPU five blocks of float32 stay in the cache between
 # the passes of an update and still occupy several threads. Elsewhere a block is as large as float32
@@ -36,8 +36,19 @@ _CPU_BLOCK = 2**19
 _BLOCK = 2**24
 
 
-class _FlipOptimizer(Optimizer):
-    """What both have in common: checks, state, and the walk over the parameters."""
+class FlipOptimizer(Optimizer):
+    """Base of optimizers that flip binary weights; for a rule of your own derive from it.
+
+    It refuses weights other than -1 and +1, checks hyperparameters of the names gamma, sigma,
+    threshold and eps at every step, makes the state of each parameter at its first gradient (the
+    `moments`, zeros of the weight's shape, float32 or float64; and ``flips``, int64), and loads it
+    again unrounded. A subclass names its moments, passes its defaults on, and has::
+
+        def update(self, parameter: Tensor, state: dict, group: dict) -> None
+
+    which flips weights of a parameter in place by its ``.grad``, its state and its group's
+    hyperparameters, and adds the number of flips to ``state["flips"]``.
+    """
 
     moments: tuple[str, ...]
 
@@ -82,7 +93,7 @@ class _FlipOptimizer(Optimizer):
                 state = self.state[parameter]
                 if not state:
                     self._init_state(state, parameter)
-                self._update(parameter, state, group)
+                self.update(parameter, state, group)
         return loss
 
     def _init_state(self, state: dict, parameter: Tensor) -> None:
@@ -91,7 +102,7 @@ class _FlipOptimizer(Optimizer):
             state[moment] = torch.zeros_like(parameter, dtype=dtype)
         state["flips"] = torch.zeros((), dtype=torch.int64, device=parameter.device)
 
-    def _update(self, parameter: Tensor, state: dict, group: dict) -> None:
+    def update(self, parameter: Tensor, state: dict, group: dict) -> None:
         raise NotImplementedError
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -107,7 +118,7 @@ class _FlipOptimizer(Optimizer):
                     self.state[parameter][name] = value.to(parameter.device, copy=True)
 
 
-class Bop(_FlipOptimizer):
+class Bop(FlipOptimizer):
     r"""Flips a binary weight when the mean of its gradients agrees with it and exceeds a threshold.
 
     .. math::
@@ -136,7 +147,7 @@ class Bop(_FlipOptimizer):
     def __init__(self, params, gamma: float = 1e-4, threshold: float = 1e-8):
         super().__init__(params, {"gamma": gamma, "threshold": threshold})
 
-    def _update(self, parameter: Tensor, state: dict, group: dict) -> None:
+    def update(self, parameter: Tensor, state: dict, group: dict) -> None:
         bop(
             parameter,
             parameter.grad,
@@ -147,7 +158,7 @@ class Bop(_FlipOptimizer):
         )
 
 
-class Bop2ndOrder(_FlipOptimizer):
+class Bop2ndOrder(FlipOptimizer):
     r"""Bop with the mean gradient normalised by the root of its second raw moment.
 
     .. math::
@@ -225,7 +236,7 @@ class Bop2ndOrder(_FlipOptimizer):
         }
         super().__init__(params, defaults)
 
-    def _update(self, parameter: Tensor, state: dict, group: dict) -> None:
+    def update(self, parameter: Tensor, state: dict, group: dict) -> None:
         gamma, sigma = group["gamma"], group["sigma"]
         a = b = 1.0
         if group["bias_correction"] == "constant":

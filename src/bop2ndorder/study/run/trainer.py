@@ -14,7 +14,7 @@ from torch.optim.swa_utils import update_bn
 
 from ...binary import binary_layers, binary_parameters, clip_latent
 from ...networks import adam_groups, build
-from ...optim import Bop, Bop2ndOrder
+from ...optim import Bop, Bop2ndOrder, FlipOptimizer
 from ...schedules import (
     Constant,
     ExponentialDecay,
@@ -233,19 +233,23 @@ def _epoch_seed(seed: int, epoch: int) -> int:
     return seed * 1_000_003 + epoch
 
 
+def _bop2ndorder(binary: list[nn.Parameter], settings: dict[str, Any]) -> Bop2ndOrder:
+    correction = settings["bias_correction"]
+    correction = None if correction == "none" else correction
+    return Bop2ndOrder(binary, eps=settings["eps"], bias_correction=correction)
+
+
+# Name in a run's settings -> what makes the optimizer of the binary weights; what is scheduled is
+# set at each step.
+FLIP_OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], dict[str, Any]], FlipOptimizer]] = {
+    "bop": lambda binary, settings: Bop(binary),
+    "bop2ndorder": _bop2ndorder,
+}
+
+
 def _flip_optimizer(network: nn.Module, settings: dict[str, Any]):
     """The optimizer of the binary weights (None for latent ones) and the other parameters."""
     if settings["name"] == "latent":
         return None, list(network.parameters())
     binary, real = binary_parameters(network)
-    if settings["name"] == "bop":
-        return Bop(binary), real
-    correction = settings["bias_correction"]
-    return (
-        Bop2ndOrder(
-            binary,
-            eps=settings["eps"],
-            bias_correction=None if correction == "none" else correction,
-        ),
-        real,
-    )
+    return FLIP_OPTIMIZERS[settings["name"]](binary, settings), real
