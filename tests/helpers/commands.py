@@ -17,9 +17,8 @@ GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
 def call(*arguments, fails=False):
     """What a command prints; an unexpected end shows its whole traceback."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert (result.exit_code != 0) == fails, result.output
+    if (result.exit_code != 0) != fails:
+        raise AssertionError(result.output) from result.exception
     return result.output
 
 

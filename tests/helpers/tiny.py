@@ -3,11 +3,8 @@
 import csv
 from pathlib import Path
 
-from bop2ndorder.store import write_done, write_json
 from bop2ndorder.study.data import Data
-from bop2ndorder.study.run.provenance import origin, run_facts
-from bop2ndorder.study.run.train import train
-from bop2ndorder.study.workflow.products import RUN_FILES
+from bop2ndorder.study.workflow.training import train_run
 
 # Digits, of which each split keeps 60: three steps of 20 an epoch.
 DATA = {"source": "digits", "image_size": 16, "validation": 60, "limit": 60}
@@ -45,12 +42,9 @@ def settings(optimizer: str = "bop", **changes) -> dict:
 
 
 def finished_run(data: Data, folder: Path, **changes) -> Path:
-    """Train a run and write all its files, as the command line does; its folder."""
-    chosen = settings(**changes)
-    network, rows = train(chosen, data, folder, folder.with_suffix(".pt"))
-    write_json(folder / "run.json", run_facts(folder.name, chosen, data, network))
-    write_json(origin_of(folder), origin(folder, rows, "cpu"))
-    write_done(folder, RUN_FILES)
+    """Train a run with all its files; its folder."""
+    places = folder, folder.with_suffix(".pt"), origin_of(folder)
+    train_run(folder.name, settings(**changes), data, *places)
     return folder
 
 

@@ -1,21 +1,25 @@
 """What fails is said and shown, with run and file, and stops nothing else."""
 
 import json
+import os
 import resource
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import call, workflow
+from commands import call, sentence, workflow
 from project import Project, four_runs
 from studies import cut_down, keep, write
 from synthetic import write_records
 
+import bop2ndorder
 from bop2ndorder.study.run.record import read_record
-from bop2ndorder.study.workflow.failures import missing_runs, noted
+from bop2ndorder.study.workflow.failures import Failed, missing_runs, noted
 from bop2ndorder.study.workflow.make import salvage
+from bop2ndorder.study.workflow.products import Workflow
 
 LARGEST_FILE = 4000  # KiB: for all but the checkpoint of the large network
 
@@ -98,6 +102,48 @@ print(json.dumps({entry.run.id: entry.arm for entry in load_study().entries("qui
 """
 
 
+# A mistake in the code
+
+
+def test_who_breaks_a_network_sees_a_sentence_and_in_the_log_the_traceback(here, tmp_path):
+    """A hidden layer a unit too narrow, in a copy of the package, by the real command."""
+    source = Path(bop2ndorder.__file__).parent
+    shutil.copytree(source, tmp_path / "src" / "bop2ndorder")
+    network = tmp_path / "src" / "bop2ndorder" / "networks" / "binarynet.py"
+    text = network.read_text()
+    broken = text.replace("BinaryLinear(dense, dense,", "BinaryLinear(dense + 1, dense,")
+    assert broken != text
+    network.write_text(broken)
+    # Other code, other ids.
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    python = partial(subprocess.run, env=environment, capture_output=True, text=True)
+    run = json.loads(python([sys.executable, "-c", RUNS]).stdout).popitem()[0]
+    done = python([sys.executable, "-m", "bop2ndorder", "train", run])
+    assert run != here and done.returncode == 1
+    note = workflow().note(run)
+    *progress, sentence = done.stderr.splitlines()
+    assert sentence.startswith(f"Error: train {run}: mat1 and mat2 shapes cannot be multiplied")
+    assert sentence.endswith(f" (traceback in {note})")
+    assert len(progress) == 1 and progress[0].endswith(" epochs")
+    first, _, *lines = note.read_text().splitlines()
+    assert f"{first} (" in sentence and lines[0] == "Traceback (most recent call last):"
+    (line,) = (i for i, t in enumerate(broken.splitlines(), 1) if "self.dense2(" in t)
+    assert any(text.strip().startswith(f'File "{network}", line {line}, ') for text in lines)
+
+
+@pytest.mark.parametrize("command", [["plan"], ["analyse", "normalization"], ["metrics"]])
+def test_every_command_says_what_failed_and_where_the_traceback_is(here, monkeypatch, command):
+    def fail(*_, **__):
+        raise TypeError("a bug\nof two lines\n")
+
+    monkeypatch.setattr(Workflow, "runs", property(fail))
+    text = sentence(*command)
+    log = Path("logs", "failed", f"{'-'.join(command)}.txt")
+    said = f"Error: {' '.join(command)}: TypeError: a bug ... of two lines"
+    assert text == f"{said} (traceback in {log})"
+    assert f'File "{__file__}"' in log.read_text() and "in fail" in log.read_text()
+
+
 # A full disk, file by file
 
 
@@ -110,7 +156,7 @@ def test_a_full_disk_is_a_sentence_with_run_and_folder(here, name):
     *_, sentence = call("train", run, fails=True).splitlines()
     assert sentence.startswith(f"Error: train {run}: a file in {work.run(run)} cannot be written")
     assert "No space left on device" in sentence
-    assert work.note(run).read_text() in sentence + "\n"
+    assert reason_in(work.note(run)) in sentence
     path.unlink()
     call("train", run)
     assert not work.note(run).exists()
@@ -128,14 +174,19 @@ def test_a_disk_too_small_for_the_weights(here):
     *_, sentence = done.stderr.splitlines()
     assert sentence.startswith(f"Error: train {run}: a file in {work.run(run)} cannot be written")
     assert "No space left on device" in sentence
-    assert done.returncode and work.note(run).read_text() in sentence + "\n"
+    assert done.returncode and reason_in(work.note(run)) in sentence
+
+
+def reason_in(note):
+    """The first line."""
+    return note.read_text().partition("\n")[0]
 
 
 def test_a_full_disk_has_no_room_for_a_note_either(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     note = tmp_path / "notes" / "run.txt"
     try:
-        with pytest.raises(OSError, match="a file in folder cannot be written.*File too large"):
+        with pytest.raises(Failed, match="a file in folder cannot be written.*File too large"):
             with noted(note, Path("folder")):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
                 (tmp_path / "file").write_text("text")
@@ -170,10 +221,10 @@ def test_the_reason_is_the_last_that_is_known(here):
     assert reason() == "not trained yet"
     data = work.runs[run].data
     for name, expected in ((data, f"its data set {data}: a reason"), (run, "a reason")):
-        with pytest.raises(ValueError), noted(work.note(name), work.data(data)):
+        with pytest.raises(Failed), noted(work.note(name), work.data(data)):
             raise ValueError("a reason")
         assert reason() == expected
-    with pytest.raises(KeyError), noted(work.note(run), work.run(run)):
+    with pytest.raises(Failed), noted(work.note(run), work.run(run)):
         raise KeyError("a bug")
     assert reason() == "KeyError: 'a bug'"
     with noted(work.note(run), work.run(run)):

@@ -4,6 +4,7 @@ Imports stand inside the commands, so that each starts as fast as what it does a
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .numerics import pin
-from .workflow.failures import EXPECTED, noted
+from .workflow.failures import Failed, noted
 from .workflow.processes import end_with_caller, tidy_at_sigterm
 
 if TYPE_CHECKING:
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class Sentence(click.Command):
-    """Ends with one sentence, which names command and run, where input or the disk is at fault."""
+    """Ends, where it fails, with one sentence: command, run, what is wrong, and the log."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        subject = " ".join([self.name, *(v for v in ctx.params.values() if type(v) is str)])
+        log = f"{re.sub(r'[^a-z0-9._-]+', '-', subject)}.txt"
         try:
-            return super().invoke(ctx)
-        except EXPECTED as error:
-            subject = " ".join([self.name, *(v for v in ctx.params.values() if type(v) is str)])
-            if os.environ.get("BOP2NDORDER_TRACEBACK"):  # for whoever looks for a bug
-                raise
-            raise click.ClickException(f"{subject}: {error}") from None
+            with noted(ctx.find_root().params["work"] / "logs" / "failed" / log):
+                return super().invoke(ctx)
+        except Failed as failed:
+            raise click.ClickException(f"{subject}: {failed}") from failed
 
 
 class Sentences(click.Group):
@@ -39,7 +40,12 @@ class Sentences(click.Group):
 
 
 @click.group(cls=Sentences)
-@click.option("--params", default="params.yaml", show_default=True, help="The file of the study.")
+@click.option(
+    "--params",
+    default="params.yaml",
+    show_default=True,
+    help="The file of the study. All paths count from the nearest folder, upward, that has it.",
+)
 @click.option("--scale", help="quick, small or paper; by default the file's.")
 @click.option(
     "--work", type=Path, default=".", show_default=True, help="Where data, runs and logs go."
@@ -53,10 +59,14 @@ def main(ctx: click.Context, params: str, scale: str | None, work: Path) -> None
 
 
 def _workflow(params: str, scale: str | None, work: Path) -> "Workflow":
-    from .config import load_study
+    from .config import ParamsError, enter_root, load_study
     from .workflow.products import Workflow
 
-    study = load_study(params, **({"scale": scale} if scale else {}))
+    try:
+        enter_root(params)
+        study = load_study(params, **({"scale": scale} if scale else {}))
+    except ParamsError as error:
+        raise Failed(str(error)) from None
     return Workflow(study, study.scale, work)
 
 
@@ -87,32 +97,24 @@ def train(load: Load, run: str) -> None:
     planned = _one(workflow.runs, run, "run")
     from .workflow.lease import leased_gpu
 
-    # Before torch, for CUDA reads it once.
-    click.get_current_context().with_resource(leased_gpu())
-    # cuBLAS reads this when it is loaded; without it, its sums differ from call to call.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if planned.settings.numerics == "portable":
-        pin("torch")
-    import torch
+    # The GPU before torch, for CUDA reads it once.
+    with noted(workflow.note(run), workflow.run(run)), leased_gpu():
+        # cuBLAS reads this when it is loaded; without it, its sums differ from call to call.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if planned.settings.numerics == "portable":
+            pin("torch")
+        import torch
 
-    from ..store import write_done, write_json
-    from .data import open_data
-    from .run.progress import Progress
-    from .run.provenance import origin, run_facts
-    from .run.train import train
-    from .workflow.products import RUN_FILES
+        from .data import open_data
+        from .run.progress import Progress
+        from .workflow.training import train_run
 
-    settings = planned.settings.model_dump()
-    folder, note = workflow.run(run), workflow.origin(run)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with noted(workflow.note(run), folder), Progress(run, settings["epochs"]) as progress:
-        data = open_data(workflow.data(planned.data))
-        note.unlink(missing_ok=True)
-        network, history = train(settings, data, folder, workflow.checkpoint(run), device, progress)
-        write_json(folder / "run.json", run_facts(run, settings, data, network))
-        note.parent.mkdir(parents=True, exist_ok=True)
-        write_json(note, origin(folder, history, device))
-        write_done(folder, RUN_FILES)
+        settings = planned.settings.model_dump()
+        places = workflow.run(run), workflow.checkpoint(run), workflow.origin(run)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        with Progress(run, settings["epochs"]) as progress:
+            data = open_data(workflow.data(planned.data))
+            train_run(run, settings, data, *places, device, progress)
 
 
 @main.command()
@@ -219,7 +221,7 @@ def verify(ctx: click.Context, retrain: int | None, seed: int | None) -> None:
 
         outcomes = again(workflow, ctx.parent.params["params"], retrain, seed)
     elif seed is not None:
-        raise click.UsageError("--seed draws the runs of --retrain N")
+        raise Failed("--seed draws the runs of --retrain N")
     else:
         outcomes = verify(workflow)
     if all(outcome.kind == Kind.ABSENT for outcome in outcomes):
@@ -267,7 +269,7 @@ def shelve(load: Load) -> None:
 def _one(known: Any, name: str, what: str) -> Any:
     """The thing of that name, or a sentence that tells where the names are."""
     if name not in known:
-        raise ValueError(
+        raise Failed(
             f"no {what} {name!r} in this scale of the study: `bop2ndorder plan --list` lists them "
             "(an id changes with the settings and the code that decide the result)"
         )

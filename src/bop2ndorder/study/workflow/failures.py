@@ -1,5 +1,6 @@
-"""Failures: what a command says of them, the note that each leaves, and what is missing for it."""
+"""Failures: the sentence and the log that each leaves, and what is missing for it."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,44 +14,52 @@ if TYPE_CHECKING:
     from ..config import Run
     from .products import Workflow
 
-# What a command says in one sentence instead of a traceback: bad input, a full disk, a lost file.
-EXPECTED = (ValueError, OSError, RuntimeError, FloatingPointError, SafetensorError)
+# Errors whose text is a sentence; of others the type is said too.
+SPEAKING = (ValueError, OSError, RuntimeError, FloatingPointError)
+
+
+class Failed(Exception):
+    """A sentence for the user: of a mistake in what was asked for, or naming a failure's log."""
 
 
 @contextmanager
-def noted(note: Path, folder: Path) -> Iterator[None]:
-    """Leave a note of why the block failed; one of an earlier attempt is removed.
+def noted(note: Path, folder: Path | None = None) -> Iterator[None]:
+    """Say in one sentence why the block failed, and leave the traceback in a file.
 
     Args:
-        note: the file for it.
+        note: the file: the sentence, below it the traceback. That of an earlier attempt is removed.
         folder: what the block makes; named where the system names no file, as for a full disk.
+
+    Raises:
+        Failed: names the note, or comes from within the block, where all has been said.
     """
-    note.unlink(missing_ok=True)
     try:
-        with _place(folder):
-            yield
+        note.unlink(missing_ok=True)
+        yield
+    except Failed:
+        raise
     except Exception as error:
-        reason = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
+        sentence = _sentence(error, folder)
         try:
             note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(reason + "\n", encoding="utf-8")
+            note.write_text(f"{sentence}\n\n{traceback.format_exc()}", encoding="utf-8")
         except OSError:  # the disk may be full
-            note.unlink(missing_ok=True)
-        raise
+            with suppress(OSError):
+                note.unlink(missing_ok=True)
+            raise Failed(sentence) from error
+        raise Failed(f"{sentence} (traceback in {note})") from error
 
 
-@contextmanager
-def _place(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, OSError) and (error.errno is None or error.filename is not None):
-            raise
-        if "deserializing" in str(error):
-            sentence = f"a file of {folder.name} is not what was written ({error})"
-            raise ValueError(sentence) from error
-        sentence = f"a file in {folder} cannot be written, is the disk full? ({error})"
-        raise OSError(sentence) from error
+def _sentence(error: Exception, folder: Path | None) -> str:
+    """What an exception says, in one line: of several, as a notebook's, the first and the last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
+    text = " ... ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))
+    nameless = isinstance(error, OSError) and error.errno is not None and error.filename is None
+    if folder and (nameless or isinstance(error, SafetensorError)):
+        if "deserializing" in text:
+            return f"a file of {folder.name} is not what was written ({text})"
+        return f"a file in {folder} cannot be written, is the disk full? ({text})"
+    return text if isinstance(error, SPEAKING) and text else f"{type(error).__name__}: {text}"
 
 
 def missing_runs(workflow: "Workflow") -> list[dict[str, str]]:
@@ -79,7 +88,7 @@ def missing_runs(workflow: "Workflow") -> list[dict[str, str]]:
 def _reason(workflow: "Workflow", run: "Run") -> str:
     for name in (run.id, run.data):
         with suppress(FileNotFoundError):
-            text = workflow.note(name).read_text(encoding="utf-8").strip()
+            text, *_ = workflow.note(name).read_text(encoding="utf-8").splitlines()
             return text if name == run.id else f"its data set {name}: {text}"
     folder, record, log = (f(run.id) for f in (workflow.run, workflow.record, workflow.log))
     if (record / "metrics.json").exists():

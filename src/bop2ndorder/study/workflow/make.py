@@ -8,7 +8,7 @@ from typing import Any
 
 from ...store import DONE
 from ..run.evaluate import evaluate
-from .failures import EXPECTED, missing_runs, noted
+from .failures import Failed, missing_runs, noted
 from .products import Workflow
 
 
@@ -54,7 +54,7 @@ def salvage(workflow: Workflow) -> Iterator[str]:
     for run in workflow.runs:
         finished = (workflow.run(run) / DONE).exists()
         if finished and (workflow.unrecorded(run) or not workflow.recorded(run)):
-            with suppress(*EXPECTED):
+            with suppress(Failed):
                 record(workflow, run)
     workflow = replace(workflow)  # it keeps what it has seen
     for product in workflow.products:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .failures import Failed
 from .plan import duration
 from .processes import CALLER
 from .products import Workflow
@@ -37,7 +39,8 @@ def retrain(workflow: Workflow, params: str, count: int, seed: int | None = None
         seed: of the draw; by default the clock's.
 
     Raises:
-        ValueError: no record is committed, or data cannot be prepared; says why.
+        ValueError: no record is committed.
+        Failed: data cannot be prepared; says why.
     """
     against = committed(workflow)
     if not against.records:
@@ -63,7 +66,7 @@ def retrain(workflow: Workflow, params: str, count: int, seed: int | None = None
         for ended in _call([*command, "prepare"], data, 1, scratch, running):
             for name, error in ended.items():
                 if error:
-                    raise ValueError(error)
+                    raise Failed(error)
                 _say(f"{name}: prepared")
         epochs = sum(run.settings.epochs for run in planned.values())
         with tqdm(total=epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
@@ -103,16 +106,19 @@ def _call(
         ended = {name: code for name, code in codes.items() if code is not None}
         for name in ended:
             del running[name]
-        yield {name: _last_line(scratch, name) if code else "" for name, code in ended.items()}
+        yield {name: _failure(scratch, name) if code else "" for name, code in ended.items()}
 
 
 def _log(scratch: Path, name: str) -> Path:
     return scratch / f"{name}.log"
 
 
-def _last_line(scratch: Path, name: str) -> str:
+def _failure(scratch: Path, name: str) -> str:
+    """The last that a process said; the traceback that it may name is kept in the project."""
+    if (scratch / "logs").exists():
+        shutil.copytree(scratch / "logs", "logs", dirs_exist_ok=True)
     lines = _log(scratch, name).read_text(encoding="utf-8").splitlines()
-    return lines[-1] if lines else f"{name}: ended without a word"
+    return lines[-1].replace(f"{scratch}/", "") if lines else f"{name}: ended without a word"
 
 
 def _epochs(scratch: Path) -> int:
