@@ -1,10 +1,12 @@
 """The notebooks: thin sources without outputs, that run on records and give the same bytes."""
 
+import os
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from studies import ROOT, read, write
 from synthetic import write_records
 
 from bop2ndorder.study.analysis import run_notebook
@@ -45,6 +47,20 @@ def test_notebook_runs(source, tmp_path):
     page = output.with_suffix(".html").read_text()
     assert page.count('src="data:image/png;base64,') == page.count("<img ") > 0
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page)
+
+
+@pytest.mark.slow
+def test_a_notebook_opened_in_its_own_folder_shows_the_study(tmp_path, monkeypatch):
+    """With the defaults of its parameters."""
+    write(read(ROOT), tmp_path)
+    write_records(load_study().entries("quick", "normalization"), tmp_path / "results" / "quick")
+    (tmp_path / "notebooks").mkdir()
+    source = (ROOT / "notebooks" / "normalization.ipynb").resolve()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    output = tmp_path / "notebook.ipynb"
+    run_notebook(source, output, {})
+    assert 'src="data:image/png;base64,' in output.with_suffix(".html").read_text()
+    assert os.listdir() == []
 
 
 @pytest.mark.slow

@@ -154,6 +154,38 @@ def test_training_again_gives_the_same_record(here):
     assert {path: path.read_bytes() for path in work.record(run).iterdir()} == before
 
 
+# Where the study is
+
+
+def test_in_a_folder_below_the_study_commands_do_the_same(here, monkeypatch):
+    plan = call("plan", "--list")
+    before = sorted(here.rglob("*"))
+    run = next(iter(workflow().runs))
+    below = here / "notebooks" / "deeper"
+    below.mkdir(parents=True)
+    for command in (["plan", "--list"], ["--params", "params.yaml", "plan", "--list"]):
+        monkeypatch.chdir(below)
+        assert call(*command) == plan
+    monkeypatch.chdir(below)
+    call("evaluate", run)
+    assert sorted({*here.rglob("*")} - {below, below.parent}) == before
+    study = read(here)
+    study["experiments"]["normalization"]["grid"]["network.norm"] = ["batch"]
+    write(study, below)
+    monkeypatch.chdir(below)
+    assert "0 of 1 runs trained" in call("plan"), "the nearest counts"
+    monkeypatch.chdir(below)
+    assert call("--params", here / "params.yaml", "plan", "--list") != plan, "no runs are below"
+
+
+def test_outside_of_a_study_a_sentence_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    said = f"it is neither in {tmp_path / 'below'} nor in any folder above"
+    assert said in call("plan", fails=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["below"], "no log of it"
+
+
 # Mistakes
 
 
