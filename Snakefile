@@ -21,8 +21,8 @@ from bop2ndorder.study.config import ParamsError, load_study
 from bop2ndorder.study.config.codes import unknown_code
 from bop2ndorder.study.workflow.processes import (
     CALLER,
-    claim,
     end_with_caller,
+    lock_folder,
     stop_at_once,
 )
 from bop2ndorder.study.workflow.products import OUTDATED, RUN_FILES, Workflow
@@ -63,7 +63,7 @@ onstart:
     if workflow.local_exec:
         stop_at_once()
     try:
-        claim("snakemake")
+        lock_folder("snakemake")
     except BlockingIOError as error:
         sys.exit(str(error))
 

@@ -24,9 +24,9 @@ from bop2ndorder.study.analysis.sections import (
 from bop2ndorder.study.analysis.sections.curves import band
 from bop2ndorder.study.analysis.sections.experiments import (
     exhibits_of,
-    experiment_of,
     rounded,
     run_table,
+    section_of,
     summarise,
 )
 from bop2ndorder.study.config import load_study
@@ -217,7 +217,7 @@ def test_some_records_are_enough(study, tmp_path, name, there):
     shown = exhibits_of(records)
     assert {"table", "runs"} < set(shown), "and a picture"
     assert all(f"{len(missing)} of {len(runs)} runs missing" in e.caption for e in shown.values())
-    assert rounded(experiment_of(name).section().headline(records))
+    assert rounded(section_of(name).load().headline(records))
 
 
 def test_tables_say_how_many_seeds_are_there():

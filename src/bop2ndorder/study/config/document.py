@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 
 from .claims import Name
-from .overlay import Path, nested
+from .overlay import Place, nested
 from .problems import brief
 from .settings import Strict
 
@@ -97,10 +97,10 @@ class Point:
 
     arm: str
     axis: str | None
-    layers: tuple[tuple[Path, dict], ...]
+    layers: tuple[tuple[Place, dict], ...]
 
 
-def points(experiment: Experiment, place: Path, defaults: dict) -> Iterator[Point]:
+def points(experiment: Experiment, place: Place, defaults: dict) -> Iterator[Point]:
     """Every run of an experiment that stands at `place` in the file."""
     common = [(("defaults",), defaults), ((*place, "set"), experiment.set)]
     arms = experiment.arms or ({} if experiment.axes else {"all": Arm()})
@@ -115,7 +115,7 @@ def points(experiment: Experiment, place: Path, defaults: dict) -> Iterator[Poin
             yield Point(axis.rpartition(".")[2], axis, (*common, *layers))
 
 
-def _combinations(grids: list[tuple[Path, dict[str, list]]], place: Path, seeds: list[int]):
+def _combinations(grids: list[tuple[Place, dict[str, list]]], place: Place, seeds: list[int]):
     choices = [
         [((*grid_place, key), nested(key, value)) for value in values]
         for grid_place, grid in grids
@@ -124,7 +124,7 @@ def _combinations(grids: list[tuple[Path, dict[str, list]]], place: Path, seeds:
     return itertools.product(*choices, [((*place, "seeds"), {"seed": seed}) for seed in seeds])
 
 
-def read_yaml(path: str | FilePath) -> Any:
+def read_yaml(path: str | Path) -> Any:
     """YAML 1.2, safe, but `1e-7` stays text as in YAML 1.1.
 
     PyYAML, which Snakemake and papermill use, reads 1e-7 as text and 1.0e-7 as a number; a file
@@ -156,4 +156,4 @@ def read_yaml(path: str | FilePath) -> Any:
     Constructor.add_constructor("tag:yaml.org,2002:float", Constructor.construct_yaml_float)
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = Constructor
-    return yaml.load(FilePath(path).read_text(encoding="utf-8"))
+    return yaml.load(Path(path).read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-Path = tuple[str, ...]
+Place = tuple[str, ...]
 
 
 def overlay(base: Any, over: Any) -> Any:
@@ -39,7 +39,7 @@ def depth(tree: Any, path: Sequence[str]) -> int:
     return len(path)
 
 
-def odd_keys(tree: Any, place: Path = ()) -> Iterator[str]:
+def odd_keys(tree: Any, place: Place = ()) -> Iterator[str]:
     """A sentence for every key that is no plain text: YAML also has numbers, null and true."""
     if isinstance(tree, dict):
         for key, value in tree.items():

@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from .overlay import Path
+from .overlay import Place
 from .settings import MODELS, Settings
 
 
@@ -25,7 +25,7 @@ def brief(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def plain_place(place: Iterable[str | int], root: type[BaseModel]) -> Path:
+def plain_place(place: Iterable[str | int], root: type[BaseModel]) -> Place:
     """Where pydantic found the mistake, without the tags that it adds for unions and keys.
 
     Those of unions stand in settings alone; elsewhere an arm, say, may have the name of such a tag.
@@ -54,6 +54,8 @@ def explain(error: dict[str, Any], root: type[BaseModel]) -> str:
         return f"is missing in {brief(found)}"
     if kind == "union_tag_invalid":
         return f"found {brief(error['ctx']['tag'])}; must be one of {error['ctx']['expected_tags']}"
+    if kind in ("dict_type", "model_type"):
+        return f"found {brief(found)}; must be a mapping"
     if kind == "too_short":
         return f"found {brief(found)}; must name at least one"
     allowed = error["msg"].replace("Input should be", "must be")
@@ -100,7 +102,7 @@ def _meant(error: dict[str, Any], root: type[BaseModel]) -> str | None:
     return close[0] if close else None
 
 
-def explain_all(error: ValidationError, root: type[BaseModel]) -> list[tuple[Path, str]]:
+def explain_all(error: ValidationError, root: type[BaseModel]) -> list[tuple[Place, str]]:
     """Place and sentence of every mistake that pydantic found.
 
     A key that is missing because it is misspelt is one mistake.

@@ -23,7 +23,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Exponential(Strict, Generic[Number]):
+class ExponentialSettings(Strict, Generic[Number]):
     """start * rate ** floor(step / decay_steps); `every` is decay_steps in epochs."""
 
     kind: Literal["exponential"]
@@ -32,7 +32,7 @@ class Exponential(Strict, Generic[Number]):
     every: Epochs
 
 
-class Polynomial(Strict, Generic[Number]):
+class PolynomialSettings(Strict, Generic[Number]):
     """From start to end over the first part of training, `until` (default: all), then constant."""
 
     kind: Literal["polynomial"]
@@ -42,7 +42,7 @@ class Polynomial(Strict, Generic[Number]):
     until: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-class NoiseFloor(Strict):
+class NoiseFloorSettings(Strict):
     """A threshold `times` the standard deviation that noise gives m / sqrt(v) at that gamma."""
 
     kind: Literal["noise_floor"]
@@ -57,7 +57,7 @@ def _kind(value: Any) -> str:
 
 def _scheduled(number: Any, *others: type[Strict]) -> Any:
     """A number, or a schedule whose values have that number's range, or of one of the others."""
-    kinds = {"exponential": Exponential[number], "polynomial": Polynomial[number]}
+    kinds = {"exponential": ExponentialSettings[number], "polynomial": PolynomialSettings[number]}
     kinds |= {other.model_fields["kind"].annotation.__args__[0]: other for other in others}
     tagged = [Annotated[model, Tag(kind)] for kind, model in kinds.items()]
     return Annotated[
@@ -71,40 +71,40 @@ def _scheduled(number: Any, *others: type[Strict]) -> Any:
     ]
 
 
-class Bop(Strict):
+class BopSettings(Strict):
     name: Literal["bop"]
     gamma: _scheduled(Rate)
     threshold: _scheduled(NonNegative)
 
 
-class Bop2ndOrder(Strict):
+class Bop2ndOrderSettings(Strict):
     name: Literal["bop2ndorder"]
     gamma: _scheduled(Rate)
     sigma: _scheduled(Rate)
-    threshold: _scheduled(NonNegative, NoiseFloor)
+    threshold: _scheduled(NonNegative, NoiseFloorSettings)
     eps: NonNegative = 1e-10
     bias_correction: Literal["none", "constant", "adam"] = "none"
 
 
-class Latent(Strict):
+class LatentSettings(Strict):
     """Real-valued weights behind sign(), trained by the Adam that trains the real weights."""
 
     name: Literal["latent"]
 
 
-class BinaryNet(Strict):
+class BinaryNetSettings(Strict):
     name: Literal["binarynet"]
     width: Annotated[int, Field(ge=1, le=4096)] = 128
     dense: Annotated[int, Field(ge=1, le=65536)] = 1024
     norm: Literal["batch", "layer"] = "batch"
 
 
-class XnorNet(Strict):
+class XnorNetSettings(Strict):
     name: Literal["xnornet"]
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
 
 
-class BiRealNet(Strict):
+class BiRealNetSettings(Strict):
     name: Literal["birealnet"]
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
 
@@ -128,7 +128,7 @@ def _augment(value: Any) -> str:
     return "resized_crop" if crop else "shift_and_flip"
 
 
-class Data(Strict):
+class DataSettings(Strict):
     source: Literal["digits", "cifar10", "imagenette", "imagenet"]
     image_size: Annotated[int, Field(ge=8, le=512)]
     validation: Annotated[int, Field(ge=1)]
@@ -161,9 +161,11 @@ class Settings(Strict):
     """All that decides a run's result, apart from code and the images themselves."""
 
     data_name: str
-    data: Data
-    network: Annotated[BinaryNet | XnorNet | BiRealNet, Discriminator("name")]
-    optimizer: Annotated[Bop | Bop2ndOrder | Latent, Discriminator("name")]
+    data: DataSettings
+    network: Annotated[
+        BinaryNetSettings | XnorNetSettings | BiRealNetSettings, Discriminator("name")
+    ]
+    optimizer: Annotated[BopSettings | Bop2ndOrderSettings | LatentSettings, Discriminator("name")]
     lr: _scheduled(Positive)
     epochs: Annotated[int, Field(ge=1, le=10**6)]
     batch_size: Annotated[int, Field(ge=1)]
@@ -187,7 +189,7 @@ def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     network = network.get("name") if isinstance(network, dict) else None
     name = settings["data_name"]
     try:
-        data = Data.model_validate(settings["data"])
+        data = DataSettings.model_validate(settings["data"])
     except ValidationError:
         return
     if isinstance(network, str) and data.image_size < SMALLEST_IMAGE.get(network, 0):
@@ -242,16 +244,16 @@ def _instant_schedules(
 
 # Which keys a mapping may have, by the name that stands before them in the place of an error.
 MODELS: dict[str, type[BaseModel]] = {
-    "bop": Bop,
-    "bop2ndorder": Bop2ndOrder,
-    "latent": Latent,
-    "binarynet": BinaryNet,
-    "xnornet": XnorNet,
-    "birealnet": BiRealNet,
-    "exponential": Exponential,
-    "polynomial": Polynomial,
-    "noise_floor": NoiseFloor,
+    "bop": BopSettings,
+    "bop2ndorder": Bop2ndOrderSettings,
+    "latent": LatentSettings,
+    "binarynet": BinaryNetSettings,
+    "xnornet": XnorNetSettings,
+    "birealnet": BiRealNetSettings,
+    "exponential": ExponentialSettings,
+    "polynomial": PolynomialSettings,
+    "noise_floor": NoiseFloorSettings,
     "shift_and_flip": ShiftAndFlip,
     "resized_crop": ResizedCrop,
-    "data": Data,
+    "data": DataSettings,
 }

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from .claims import Claims
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
-from .overlay import Path, depth, odd_keys, overlay, value_at
+from .overlay import Place, depth, odd_keys, overlay, value_at
 from .problems import ParamsError, brief, explain_all
 from .runs import Entry, Run
 from .settings import Settings, misfits
@@ -46,7 +46,7 @@ class Study:
         return list(dict.fromkeys(entry.experiment for entry in self.plans[scale]))
 
 
-def load_study(path: str | FilePath = "params.yaml", **changes: Any) -> Study:
+def load_study(path: str | Path = "params.yaml", **changes: Any) -> Study:
     """Read and check params.yaml, all its scales.
 
     Args:
@@ -56,7 +56,7 @@ def load_study(path: str | FilePath = "params.yaml", **changes: Any) -> Study:
     Raises:
         ParamsError: names every mistake at once, with its key.
     """
-    name = FilePath(path).name
+    name = Path(path).name
     try:
         document = read_yaml(path)
     except (OSError, ValueError) as error:
@@ -97,7 +97,7 @@ class _Checker:
         self.document = document
         self.problems: dict[str, None] = {}  # an ordered set
 
-    def report(self, place: Path, text: str, scale: str | None = None) -> None:
+    def report(self, place: Place, text: str, scale: str | None = None) -> None:
         """File a mistake, under `scales.SCALE` if that is where the value comes from."""
         over = ("scales", str(scale), *place)
         if depth(self.document, over) - 2 >= max(depth(self.document, place), 1):
@@ -152,7 +152,7 @@ class _Checker:
                 self.report(("claims", *place), text, scale)
         return None
 
-    def experiment(self, found: Any, place: Path, scale: str) -> Experiment | None:
+    def experiment(self, found: Any, place: Place, scale: str) -> Experiment | None:
         """The experiment; with mistakes in it, as much of it as is sound."""
         try:
             return Experiment.model_validate(found)
@@ -191,7 +191,7 @@ class _Checker:
         return None if misfit else settings
 
 
-def _origin(point: Point, place: Path) -> Path:
+def _origin(point: Point, place: Place) -> Place:
     """The key in the file from which the value at `place` of the merged layers comes."""
     source, layer = max(reversed(point.layers), key=lambda item: depth(item[1], place))
     if depth(layer, place) == 0:  # it stands nowhere: the defaults are the place for it

@@ -51,17 +51,17 @@ def tidy_at_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
-def claim(what: str) -> int:
-    """Claim the current folder until this process ends, in whatever way.
+def lock_folder(what: str) -> int:
+    """Lock the current folder until this process ends, in whatever way.
 
     Args:
         what: the command that works here: make or snakemake.
 
     Returns:
-        the descriptor of the lock's file. A process that inherits it keeps the claim up.
+        the descriptor of the lock's file. A process that inherits it keeps the lock up.
 
     Raises:
-        BlockingIOError: another process has claimed it.
+        BlockingIOError: another process has locked it.
     """
     path = Path(".snakemake", what + ".lock")
     path.parent.mkdir(exist_ok=True)
@@ -80,8 +80,8 @@ def claim(what: str) -> int:
 
 if __name__ == "__main__":
     try:
-        # What make starts inherits the claim: it is given up when the last of it has ended.
-        os.set_inheritable(claim("make"), True)
+        # What make starts inherits the lock: it is given up when the last of it has ended.
+        os.set_inheritable(lock_folder("make"), True)
     except BlockingIOError as error:
         sys.exit(str(error))
     os.execvp(sys.argv[1], sys.argv[1:])

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ...store import DONE, damaged_file, read_json
-from ..analysis.sections import experiment_of
+from ..analysis.sections import section_of
 from ..config import Run, Study
 from ..config.keys import PACKAGE, code_key, digest
 from ..run.evaluate import RECORD
@@ -49,7 +49,7 @@ class Product:
 def _products(experiments: list[str]) -> Iterator[Product]:
     """All products of a scale, in an order in which they can be made."""
     shared, pages = f"{ANALYSIS}.sections.experiments", f"{ANALYSIS}.pages"
-    sections = {e: f"{ANALYSIS}.sections.{experiment_of(e).module}" for e in experiments}
+    sections = {e: f"{ANALYSIS}.sections.{section_of(e).module}" for e in experiments}
     for name, section in sections.items():
         yield Product("analysis", name, f"{name}/exhibits.json", (shared, section))
     for name, section in sections.items():

@@ -11,7 +11,7 @@ from ...config import Study
 from ...run.record import read_record
 from ..page import render
 from ..records import describe_data, origin_of
-from ..sections import EXPERIMENTS
+from ..sections import SECTIONS
 from ..verdicts.claims import RULE, comparison_table, read_claims, statements, verdict_table
 
 NOTEBOOK = "notebook.html"
@@ -31,8 +31,8 @@ def write_report(
     """
     results = Path(results)
     planned = study.experiments(scale)
-    order = [name for name in EXPERIMENTS if name in planned]
-    order += [name for name in planned if name not in EXPERIMENTS]
+    order = [name for name in SECTIONS if name in planned]
+    order += [name for name in planned if name not in SECTIONS]
     runs = list(study.runs(scale))
     found = [read_record(results / "runs" / run) for run in runs]
     records = [record.provenance for record in found if record is not None]

@@ -6,7 +6,7 @@ from types import ModuleType
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Section:
     """How an experiment is shown.
 
     Attributes:
@@ -19,7 +19,7 @@ class Experiment:
     asks: str
     module: str
 
-    def section(self) -> ModuleType:
+    def load(self) -> ModuleType:
         """The module, with `exhibits` and `headline`; loaded here, since it takes a second."""
         return importlib.import_module(f".{self.module}", __name__)
 
@@ -29,51 +29,51 @@ TUNING = (
     "comparison use them. (Beyond the paper.)"
 )
 # In the order of the report: what is final first, what led to it after.
-EXPERIMENTS = {
-    "cifar10": Experiment(
+SECTIONS = {
+    "cifar10": Section(
         "BinaryNet on {}",
         "Which accuracy does each optimizer reach, and how soon? (Section 5.2 of the paper.)",
         "comparison",
     ),
-    "imagenet": Experiment(
+    "imagenet": Section(
         "XNOR-Net and Bi-Real Net on {}",
         "The same with networks whose first and last layers are real-valued. (Section 5.3.)",
         "comparison",
     ),
-    "hyperparameters": Experiment(
+    "hyperparameters": Section(
         "Hyperparameters",
         "How much does accuracy depend on gamma, sigma and threshold? (Sections 5.1.2, 5.1.3.)",
         "hyperparameters",
     ),
-    "schedules": Experiment(
+    "schedules": Section(
         "Schedules",
         "What does it change to let a hyperparameter decay during training? (Section 5.1.4.)",
         "schedules",
     ),
-    "normalization": Experiment(
+    "normalization": Section(
         "Normalization",
         "Batch or layer normalization, with and without bias correction? (Section 5.1.1.)",
         "normalization",
     ),
-    "noise_floor": Experiment(
+    "noise_floor": Section(
         "Noise floor",
         "Of gradients that are noise alone, m / sqrt(v) has the standard deviation sqrt(gamma / "
         "(2 - gamma)), the noise floor. Is threshold / noise floor what counts, and is a threshold "
         "at that height of use? (Beyond the paper.)",
         "noise_floor",
     ),
-    "plateau": Experiment(
+    "plateau": Section(
         "Plateau",
         "Had training come to its end? The tuned arms of the CIFAR-10 comparison once more, with "
         "validation images held out. (Beyond the paper.)",
         "plateau",
     ),
-    "tuning_cifar10": Experiment("Tuning BinaryNet on {}", TUNING, "tuning"),
-    "tuning_imagenet": Experiment("Tuning XNOR-Net and Bi-Real Net on {}", TUNING, "tuning"),
+    "tuning_cifar10": Section("Tuning BinaryNet on {}", TUNING, "tuning"),
+    "tuning_imagenet": Section("Tuning XNOR-Net and Bi-Real Net on {}", TUNING, "tuning"),
 }
 
 
-def experiment_of(name: str) -> Experiment:
+def section_of(name: str) -> Section:
     """The experiment of that name; one that the paper does not have is a plain comparison."""
     title = name.replace("_", " ").capitalize()
-    return EXPERIMENTS.get(name) or Experiment(title, "", "comparison")
+    return SECTIONS.get(name) or Section(title, "", "comparison")

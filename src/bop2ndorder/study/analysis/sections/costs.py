@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from ...config.settings import MODELS, Data
+from ...config.settings import MODELS, DataSettings
 from ..exhibits import Table
 from ..names import NETWORKS, number
 from ..records import Records
@@ -55,7 +55,7 @@ def costs(records: Records) -> pd.DataFrame:
     for name, runs in recorded.groupby("network", sort=False):
         longest = runs.loc[runs["images_seen"].idxmax()]
         settings = json.loads(longest["setting"])
-        data = Data.model_validate(settings["data"])
+        data = DataSettings.model_validate(settings["data"])
         published = MODELS[name].model_fields["width"].default
         for times in WIDER:
             wide = {

@@ -13,12 +13,12 @@ from ...run.record import read_record
 from ..exhibits import Exhibits, Table
 from ..names import text
 from ..records import ACCURACY, HYPERPARAMETERS, Records, load_records
-from . import experiment_of
+from . import section_of
 
 
 def exhibits_of(records: Records) -> Exhibits:
     """The tables and pictures of an experiment, by name; last, its runs."""
-    shown = experiment_of(records.experiment).section().exhibits(records)
+    shown = section_of(records.experiment).load().exhibits(records)
     return {**shown, "runs": run_table(records)}
 
 
@@ -65,7 +65,7 @@ def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str
     for old in folder.iterdir():
         if old.suffix in (".csv", ".md", ".png", ".svg"):
             old.unlink()
-    shown = experiment_of(experiment)
+    shown = section_of(experiment)
     write_json(
         folder / "exhibits.json",
         {
@@ -84,7 +84,7 @@ def summarise(entries: Iterable[Entry], results: Path, scale: str) -> None:
     metrics: dict[str, Any] = {}
     for name in dict.fromkeys(entry.experiment for entry in entries):
         records = load_records(entries, results, scale, name)
-        metrics[name] = experiment_of(name).section().headline(records)
+        metrics[name] = section_of(name).load().headline(records)
     ids = {entry.run.id for entry in entries}
     done = sum(read_record(Path(results) / "runs" / run) is not None for run in ids)
     metrics["study"] = {"runs": len(ids), "records": done}
