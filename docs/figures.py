@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from bop2ndorder.optim import Bop, Bop2ndOrder
-from bop2ndorder.study.analysis.names import OPTIMIZERS, text
+from bop2ndorder.study.analysis.names import COLOURS, OPTIMIZERS, text
 from bop2ndorder.study.analysis.style import legend_below, look, panels, png
 from bop2ndorder.study.config import Run, load_study
 from bop2ndorder.study.run.trainer import make_schedule
@@ -263,7 +263,7 @@ def draw_first_steps() -> tuple[Figure, list[str]]:
     figure.get_layout_engine().set(wspace=0.06)
     quoted, at = [], np.arange(1, steps + 1)
     for correction, key in CORRECTIONS.items():
-        label, colour = OPTIMIZERS[key]
+        label, colour = OPTIMIZERS[key], COLOURS[key]
         size, counts = np.empty(steps), np.empty(steps)
 
         def make(parameters, correction=correction):

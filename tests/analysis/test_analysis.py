@@ -9,7 +9,7 @@ import pytest
 from synthetic import made_up, write_records
 
 from bop2ndorder.study.analysis import analyse
-from bop2ndorder.study.analysis.exhibits import interval, markdown, spread
+from bop2ndorder.study.analysis.exhibits import interval, markdown, mean_cell
 from bop2ndorder.study.analysis.names import number, slug, text, with_labels
 from bop2ndorder.study.analysis.published import published_top1
 from bop2ndorder.study.analysis.records import load_records
@@ -148,7 +148,7 @@ def test_names():
     assert text(EXPONENTIAL) == "1e-4 × 0.1 / 100 ep."
     assert text(None) == text(float("nan")) == ""
     assert slug("Bop2ndOrder, Adam's correction") == "bop2ndorder_adams_correction"
-    assert [spread(91.26, 0.44), spread(91.26, np.nan), spread(np.nan, np.nan)] == [
+    assert [mean_cell(91.26, 0.44), mean_cell(91.26), mean_cell(np.nan)] == [
         "91.3 ± 0.4", "91.3", "–"
     ]  # fmt: skip
 

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,8 @@ def signed(value: float) -> str:
     return "–" if pd.isna(value) else f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
-def spread(mean: float, std: float, digits: int = 1) -> str:
-    """A cell of a table: 91.3 ± 0.4; the mean alone for one run, a dash for none."""
+def mean_cell(mean: float, std: float = nan, digits: int = 1) -> str:
+    """A cell of a table: 91.3 ± 0.4; the mean alone without a spread, a dash for none."""
     if pd.isna(mean):
         return "–"
     if pd.isna(std):
@@ -132,4 +133,4 @@ def accuracy_cell(row: Any, digits: int = 1) -> str:
     """A cell of a table: mean and spread of a row of `over_seeds`, and what of it is missing."""
     some = 0 < row.n < row.planned
     missing = f" ({row.n} of {row.planned} seeds)" if some else ""
-    return spread(row.mean, row.std, digits) + missing
+    return mean_cell(row.mean, row.std, digits) + missing

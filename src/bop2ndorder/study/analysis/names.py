@@ -5,13 +5,20 @@ from typing import Any
 
 import pandas as pd
 
-# Colours of Okabe and Ito, told apart by colour-blind readers.
 OPTIMIZERS = {
-    "bop": ("Bop", "#D55E00"),
-    "biased": ("Bop2ndOrder, biased", "#0072B2"),
-    "corrected": ("Bop2ndOrder, corrected", "#009E73"),
-    "adam": ("Bop2ndOrder, Adam's correction", "#CC79A7"),
-    "latent": ("latent weights", "#555555"),
+    "bop": "Bop",
+    "biased": "Bop2ndOrder, biased",
+    "corrected": "Bop2ndOrder, corrected",
+    "adam": "Bop2ndOrder, Adam's correction",
+    "latent": "latent weights",
+}
+# Of Okabe and Ito, told apart by colour-blind readers.
+COLOURS = {
+    "bop": "#D55E00",
+    "biased": "#0072B2",
+    "corrected": "#009E73",
+    "adam": "#CC79A7",
+    "latent": "#555555",
 }
 TUNED, PUBLISHED = "tuned", "published settings"
 SCHEDULES = {"none": "#777777", "exponential": "#E69F00", "polynomial": "#56409C"}
@@ -89,7 +96,7 @@ def with_labels(runs: pd.DataFrame) -> pd.DataFrame:
     The optimizer's name where that is enough; with how they were chosen or the arm's name, and
     then with a number, where several settings share it.
     """
-    label = runs["optimizer"].map(lambda key: OPTIMIZERS[key][0])
+    label = runs["optimizer"].map(OPTIMIZERS)
     chosen = choice_of(runs["arm"])
     arm = chosen.where(chosen != "", runs["arm"].str.replace("_", " "))
     label = label.where(_settings_per(runs, label) == 1, label + " (" + arm + ")")

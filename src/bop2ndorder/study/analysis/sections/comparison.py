@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from ..exhibits import Exhibits, Picture, Table, by_name, interval, spread
+from ..exhibits import Exhibits, Picture, Table, by_name, interval, mean_cell
 from ..names import NETWORKS, SOURCES, TUNED, choice_of, slug, text, with_labels
 from ..published import published_top1
 from ..records import ACCURACY, HYPERPARAMETERS, Records
@@ -72,7 +72,7 @@ def final_table(records: Records) -> Table:
         "network": table["network"].map(NETWORKS),
         "optimizer": table["label"],
         **{name: table["setting"].map(settings[name]).map(text) for name in HYPERPARAMETERS},
-        ACCURACY[records.accuracy]: [spread(row.mean, row.std, 2) for row in table.itertuples()],
+        ACCURACY[records.accuracy]: [mean_cell(row.mean, row.std, 2) for row in table.itertuples()],
         "95 % interval": [interval(row.low, row.high) for row in table.itertuples()],
         "seeds": [
             str(row.n) if row.n == row.planned else f"{row.n} of {row.planned}"
@@ -85,10 +85,10 @@ def final_table(records: Records) -> Table:
             f"Published: single runs at full scale on {SOURCES[records.experiment]}; they bear "
             "comparison with ours only at the scale paper. "
         )
-        columns["published at full scale (%)"] = table["published_top1"].map(_one_digit)
+        columns["published at full scale (%)"] = table["published_top1"].map(mean_cell)
     if records.experiment == "imagenet":
-        columns["test top-5 (%)"] = table["top5"].map(_one_digit)
-    columns["training accuracy (%)"] = table["train_top1"].map(_one_digit)
+        columns["test top-5 (%)"] = table["top5"].map(mean_cell)
+    columns["training accuracy (%)"] = table["train_top1"].map(mean_cell)
     if table["network"].nunique() == 1:
         del columns["network"]
     return Table(
@@ -161,7 +161,3 @@ def accuracy_picture(records: Records) -> Picture | None:
         f"{records.basis()}",
         figure,
     )
-
-
-def _one_digit(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.1f}"

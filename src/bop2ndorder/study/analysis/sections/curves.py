@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from ..names import OPTIMIZERS
+from ..names import COLOURS, OPTIMIZERS
 from ..records import Records
 from ..statistics import mean_interval
 from ..style import image_axis
@@ -77,7 +77,7 @@ def line_styles(runs: pd.DataFrame) -> tuple[dict[str, str], dict]:
     colours, dashes, used = {}, {}, dict.fromkeys(OPTIMIZERS, 0)
     labels = runs[["label", "optimizer"]].drop_duplicates("label")
     for label, optimizer in labels.itertuples(index=False):
-        colours[label] = OPTIMIZERS[optimizer][1]
+        colours[label] = COLOURS[optimizer]
         dashes[label] = DASHES[used[optimizer] % len(DASHES)]
         used[optimizer] += 1
     return colours, dashes

@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
-from ..names import OPTIMIZERS, SYMBOLS, number, start
+from ..names import COLOURS, OPTIMIZERS, SYMBOLS, number, start
 from ..records import Records
 from ..statistics import WITHIN, joined, over_seeds, robustness
 from ..style import legend_below, look, panels
@@ -50,7 +50,7 @@ def accuracy_table(records: Records) -> Table:
     shown = pd.DataFrame(
         {
             "varied": accuracy["part"].replace("grid", "gamma × threshold"),
-            "optimizer": accuracy["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
+            "optimizer": accuracy["optimizer"].map(OPTIMIZERS),
             **{name: accuracy[name].map(_number_or_dash) for name in SETTING},
             "validation accuracy (%)": [accuracy_cell(row) for row in accuracy.itertuples()],
         }
@@ -71,7 +71,7 @@ def robustness_table(records: Records) -> Table | None:
         return None
     shown = pd.DataFrame(
         {
-            "optimizer": summary["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
+            "optimizer": summary["optimizer"].map(OPTIMIZERS),
             "settings": summary["settings"].astype(str),
             "best (%)": summary["best"].map("{:.1f}".format),
             "median (%)": summary["median"].map("{:.1f}".format),
@@ -104,8 +104,7 @@ def axes_picture(records: Records) -> Picture | None:
         for axes, name in zip(row, names, strict=True):
             sns.lineplot(
                 runs[runs["arm"] == name], x=name, y=records.accuracy, hue="optimizer",
-                palette={key: colour for key, (_, colour) in OPTIMIZERS.items()}, marker="o",
-                markersize=7, errorbar=band, legend=False, ax=axes,
+                palette=COLOURS, marker="o", markersize=7, errorbar=band, legend=False, ax=axes,
             )  # fmt: skip
             at = along[(along["name"] == name) & (along["setting"] == centre)]
             axes.scatter(
@@ -115,7 +114,7 @@ def axes_picture(records: Records) -> Picture | None:
             _decades(axes, along.loc[along["name"] == name, name])
             axes.set(xlabel=SYMBOLS.get(name, name), ylabel="validation accuracy (%)")
         legend_below(figure)
-    optimizer = ", ".join(OPTIMIZERS[key][0] for key in along["optimizer"].unique())
+    optimizer = ", ".join(OPTIMIZERS[key] for key in along["optimizer"].unique())
     return Picture(
         "axes",
         "Accuracy along each hyperparameter",
@@ -145,7 +144,7 @@ def heat_maps(records: Records) -> Picture | None:
                 xticklabels=[number(t) for t in cells.columns],
                 yticklabels=[number(g) for g in cells.index],
             )  # fmt: skip
-            axes.set(title=OPTIMIZERS[optimizer][0], xlabel="threshold", ylabel="gamma")
+            axes.set(title=OPTIMIZERS[optimizer], xlabel="threshold", ylabel="gamma")
             axes.tick_params(length=0, rotation=0)
             axes.grid(False)
         bar = figure.colorbar(row[0].collections[0], ax=row, shrink=0.9, pad=0.02)
@@ -168,7 +167,7 @@ def robustness_picture(records: Records) -> Picture | None:
     with look():
         figure, [(left, right)] = panels(1, 2, 3.3)
         for place, (optimizer, of_one) in enumerate(grid.groupby("optimizer", sort=False)):
-            label, colour = OPTIMIZERS[optimizer]
+            label, colour = OPTIMIZERS[optimizer], COLOURS[optimizer]
             values = np.sort(of_one["mean"])[::-1]
             below = values[0] - values
             left.scatter(
@@ -183,7 +182,7 @@ def robustness_picture(records: Records) -> Picture | None:
         optimizers = list(grid["optimizer"].unique())
         left.set_yticks(
             [-place for place in range(len(optimizers))],
-            [OPTIMIZERS[key][0].replace(", ", ",\n") for key in optimizers],
+            [OPTIMIZERS[key].replace(", ", ",\n") for key in optimizers],
         )
         left.set(xlabel="validation accuracy (%)", ylim=(-len(optimizers) + 0.4, 0.6))
         left.set_title("each setting; bar: median")

@@ -13,7 +13,7 @@ from .curves import band
 
 KEYS = ["decay", "gamma_start", "gamma", "times"]
 CONSTANT, DECAYING = "constant", "decaying"
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
+SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
 MARKERS = "osD^v"
 AXIS = "threshold / noise floor"
 
@@ -245,7 +245,7 @@ def _draw_line(axes: Axes, runs: pd.DataFrame, column: str, place: int, label: s
     limits = np.array([band(values.tolist()) for _, values in by_times]).T
     axes.errorbar(
         mean.index + 0.03 * place, mean, yerr=np.abs(limits - mean.to_numpy()), label=label,
-        color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], capsize=3,
+        color=SHADES[place % len(SHADES)], marker=MARKERS[place % len(MARKERS)], capsize=3,
     )  # fmt: skip
 
 

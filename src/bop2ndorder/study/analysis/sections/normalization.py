@@ -27,7 +27,7 @@ def accuracy_table(records: Records) -> Table:
     """Norm down, optimizer across."""
     accuracy = _accuracy(records)
     cells = accuracy.assign(
-        optimizer=accuracy["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
+        optimizer=accuracy["optimizer"].map(OPTIMIZERS),
         norm=accuracy["norm"].map(NORMS),
         cell=[accuracy_cell(row) for row in accuracy.itertuples()],
     )
@@ -45,7 +45,7 @@ def accuracy_table(records: Records) -> Table:
 
 def convergence(records: Records) -> Picture | None:
     """One panel a norm, one line an optimizer."""
-    runs = records.runs.assign(label=records.runs["optimizer"].map(lambda key: OPTIMIZERS[key][0]))
+    runs = records.runs.assign(label=records.runs["optimizer"].map(OPTIMIZERS))
     colours, dashes = line_styles(runs)
     history = history_of(records, runs, ["norm", "label"])
     if history.empty:

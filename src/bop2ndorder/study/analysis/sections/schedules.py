@@ -62,7 +62,7 @@ def accuracy_table(records: Records) -> Table:
             )
             for row in table.itertuples()
         ],
-        optimizer=table["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
+        optimizer=table["optimizer"].map(OPTIMIZERS),
         target=table["target"].map(lambda name: TARGETS.get(name, name)),
     )
     order = cells[["target", "schedule"]].drop_duplicates()
@@ -102,7 +102,7 @@ def effect_picture(records: Records) -> Picture | None:
                 colour = SCHEDULES[line.schedule]
                 axes.plot([0, line.effect], [y, y], color=colour, linewidth=2.2, alpha=0.6)
                 axes.plot(line.effect, y, "o", color=colour, markersize=7)
-            axes.set(title=OPTIMIZERS[optimizer][0], xlabel="change of accuracy (points)")
+            axes.set(title=OPTIMIZERS[optimizer], xlabel="change of accuracy (points)")
             axes.grid(False, axis="y")
         row[0].set_yticks(range(len(targets)), [TARGETS.get(name, name) for name in targets])
         row[0].set_ylim(len(targets) - 0.5, -0.5)
@@ -143,7 +143,7 @@ def convergence(records: Records) -> Picture | None:
                 if row is grid[0]:
                     axes.set_title(TARGETS.get(target, target))
             row[-1].annotate(
-                OPTIMIZERS[optimizer][0], (1.04, 0.5), xycoords="axes fraction", rotation=-90,
+                OPTIMIZERS[optimizer], (1.04, 0.5), xycoords="axes fraction", rotation=-90,
                 va="center", fontsize=9.5,
             )  # fmt: skip
         for row in grid:

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, mean_cell
 from ..names import NETWORKS, OPTIMIZERS, optimizer_of, text
 from ..records import Records
 from ..statistics import joined
@@ -87,7 +87,7 @@ def choice_table(records: Records) -> Table:
         table,
         _shown(table).assign(
             **{
-                "next best (%)": table["runner_up"].map(_one_digit),
+                "next best (%)": table["runner_up"].map(mean_cell),
                 "settings": table["settings"].astype(str),
             }
         ),
@@ -112,7 +112,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             **({"network": table["network"].map(NETWORKS)} if several else {}),
-            "optimizer": table["optimizer"].map(lambda key: OPTIMIZERS[key][0]),
+            "optimizer": table["optimizer"].map(OPTIMIZERS),
             **columns,
             "validation accuracy (%)": [accuracy_cell(row) for row in table.itertuples()],
         }
@@ -139,7 +139,7 @@ def heat_maps(records: Records) -> Picture | None:
             _draw_grid(axes, of_grid, orders, limits)
             network, optimizer = of_grid[["network", "optimizer"]].iloc[0]
             above = f"{NETWORKS[network]}\n" if table["network"].nunique() > 1 else ""
-            axes.set_title(above + OPTIMIZERS[optimizer][0])
+            axes.set_title(above + OPTIMIZERS[optimizer])
         bar = figure.colorbar(places[0].collections[0], ax=figure.axes, shrink=0.9, pad=0.02)
         bar.set_label("validation accuracy (%)")
         bar.outline.set_visible(False)
@@ -173,7 +173,3 @@ def _draw_grid(axes: Axes, table: pd.DataFrame, orders: dict[str, list], limits:
     )
     axes.tick_params(length=0, rotation=0)
     axes.grid(False)
-
-
-def _one_digit(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.1f}"
