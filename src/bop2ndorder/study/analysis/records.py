@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import Entry
+from ..run.evaluate import PREFIX
 from ..run.record import read_record
 from .names import SOURCES, optimizer_of
 
@@ -23,10 +24,13 @@ METRICS = (
     "flip_rate",
     "images_seen",
 )
-ACCURACY = {
-    "test_top1_percent": "test accuracy (%)",
-    "val_top1_percent": "validation accuracy (%)",
+# On which images an accuracy was measured, by its column in metrics.json or history.csv.
+SPLITS = {
+    **{f"{prefix}_top1_percent": split for split, prefix in PREFIX.items()},
+    "val_accuracy": "validation",
+    "train_accuracy": "training",
 }
+ACCURACY = {column: f"{split} accuracy (%)" for column, split in SPLITS.items()}
 ORIGINS = {
     "embedded": "embedded in scikit-learn",
     "download": "downloaded",

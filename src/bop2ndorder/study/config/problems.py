@@ -54,7 +54,7 @@ def explain(error: dict[str, Any], root: type[BaseModel]) -> str:
         return f"is missing in {brief(found)}"
     if kind == "union_tag_invalid":
         return f"found {brief(error['ctx']['tag'])}; must be one of {error['ctx']['expected_tags']}"
-    if kind in ("dict_type", "model_type"):
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
         return f"found {brief(found)}; must be a mapping"
     if kind == "too_short":
         return f"found {brief(found)}; must name at least one"

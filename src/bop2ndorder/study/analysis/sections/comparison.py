@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from ..exhibits import Exhibits, Picture, Table, by_name, interval, mean_cell
 from ..names import NETWORKS, SOURCES, TUNED, choice_of, slug, text, with_labels
 from ..published import published_top1
-from ..records import ACCURACY, HYPERPARAMETERS, Records
+from ..records import ACCURACY, HYPERPARAMETERS, SPLITS, Records
 from ..statistics import over_seeds
 from ..style import look, panels
 from .costs import cost_table
@@ -16,7 +16,6 @@ from .learning import convergence, flip_rates
 from .reaching import images_table
 
 KEYS = ["network", "label", "optimizer", "arm", "setting"]
-FROM = {"test_top1_percent": "test", "val_top1_percent": "validation"}
 
 
 def exhibits(records: Records) -> Exhibits:
@@ -32,7 +31,7 @@ def exhibits(records: Records) -> Exhibits:
 
 def headline(records: Records) -> dict:
     """network -> setting -> accuracy; the network is left out where there is but one."""
-    name = f"{FROM[records.accuracy].removesuffix('idation')}_top1"
+    name = records.accuracy.removesuffix("_percent")
     found: dict = {}
     for row in final(records).itertuples():
         numbers = {name: row.mean, "std": row.std, "seeds": row.n}
@@ -94,8 +93,8 @@ def final_table(records: Records) -> Table:
     return Table(
         "table",
         "Final comparison",
-        f"Accuracy on the {FROM[records.accuracy]} images after the last epoch, mean and standard "
-        "deviation over seeds, and the 95 % interval of the mean (Student's t). "
+        f"Accuracy on the {SPLITS[records.accuracy]} images after the last epoch, mean and "
+        "standard deviation over seeds, and the 95 % interval of the mean (Student's t). "
         f"{note}{records.basis()}",
         table.drop(columns="setting"),
         pd.DataFrame(columns),
@@ -156,8 +155,8 @@ def accuracy_picture(records: Records) -> Picture | None:
     return Picture(
         "accuracy",
         "Final accuracy",
-        f"Accuracy on the {FROM[records.accuracy]} images after the last epoch; dots: seeds; bar: "
-        f"their mean; line: its 95 % interval, where there are more than two seeds.{right} "
+        f"Accuracy on the {SPLITS[records.accuracy]} images after the last epoch; dots: seeds; "
+        f"bar: their mean; line: its 95 % interval, where there are more than two seeds.{right} "
         f"{records.basis()}",
         figure,
     )

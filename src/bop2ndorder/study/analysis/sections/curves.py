@@ -8,15 +8,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from ..names import COLOURS, OPTIMIZERS
-from ..records import Records
+from ..records import ACCURACY, Records
 from ..statistics import mean_interval
 from ..style import image_axis
 
 DASHES = ("", (4, 1.5), (1, 1), (5, 1, 1, 1), (3, 1, 1, 1, 1, 1))
-LEARNING = {
-    "val_accuracy": "validation accuracy (%)",
-    "train_accuracy": "training accuracy (%)",
-}
 LINE = "Line: mean over seeds; band: its 95 % interval, or both seeds where there are only two."
 
 
@@ -46,7 +42,7 @@ def draw_curves(
         dashes: label -> dash pattern.
     """
     drawn = history.dropna(subset=[column])
-    if column in LEARNING:
+    if column in ACCURACY:
         drawn = drawn.assign(**{column: 100 * drawn[column]})
     labels = [label for label in colours if (drawn["label"] == label).any()]
     if labels:  # else none of their records is there
@@ -58,7 +54,7 @@ def draw_curves(
     if axes.get_legend():
         axes.get_legend().remove()
     image_axis(axes)
-    axes.set_ylabel(LEARNING.get(column, ""))
+    axes.set_ylabel(ACCURACY.get(column, ""))
 
 
 def draw_flip_rates(axes: Axes, history: pd.DataFrame, column: str, colours, dashes) -> None:

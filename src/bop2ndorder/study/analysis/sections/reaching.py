@@ -6,7 +6,7 @@ from matplotlib.ticker import EngFormatter
 
 from ..exhibits import Table
 from ..names import NETWORKS, with_labels
-from ..records import Records
+from ..records import SPLITS, Records
 from ..statistics import bounded_interval, images_to_reach, joined
 
 LEVELS = 3  # so many accuracies are shown
@@ -39,13 +39,13 @@ def images_table(records: Records) -> Table | None:
     shown["network"] = shown["network"].map(NETWORKS)
     if shown["network"].nunique() == 1:
         del shown["network"]
-    which = "validation" if records.curve == "val_accuracy" else "training"
     return Table(
         "images",
         "Training images to reach an accuracy",
-        f"Until the {which} accuracy is first reached, between epochs by linear interpolation; "
-        "geometric mean over seeds, in brackets its 95 % interval. A run that never gets there, or "
-        f"does so within its first epoch, bounds the number on one side only. {records.basis()}",
+        f"Until the {SPLITS[records.curve]} accuracy is first reached, between epochs by linear "
+        "interpolation; geometric mean over seeds, in brackets its 95 % interval. A run that never "
+        "gets there, or does so within its first epoch, bounds the number on one side only. "
+        f"{records.basis()}",
         numbers,
         shown,
     )

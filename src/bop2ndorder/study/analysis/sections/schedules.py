@@ -5,10 +5,10 @@ from matplotlib.lines import Line2D
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
 from ..names import OPTIMIZERS, SCHEDULES, kind, slug
-from ..records import Records
+from ..records import ACCURACY, Records
 from ..statistics import over_seeds
 from ..style import legend_below, look, panels
-from .curves import LEARNING, LINE, describe_curve, draw_curves, history_of
+from .curves import LINE, describe_curve, draw_curves, history_of
 
 SCHEDULED = ("gamma", "sigma", "threshold", "lr")
 TARGETS = {"lr": "learning rate"}
@@ -147,7 +147,7 @@ def convergence(records: Records) -> Picture | None:
                 va="center", fontsize=9.5,
             )  # fmt: skip
         for row in grid:
-            row[0].set_ylabel(LEARNING[records.curve])
+            row[0].set_ylabel(ACCURACY[records.curve])
         # One label under the middle: constrained layout lets supxlabel run into the legend.
         grid[-1][len(grid[-1]) // 2].set_xlabel("training images seen")
         legend_below(figure)

@@ -10,7 +10,7 @@ import pandas as pd
 from ...config import Entry
 from ...config.claims import Claim, Claims, Comparison
 from ..exhibits import Table, signed
-from ..records import Records, load_records
+from ..records import SPLITS, Records, load_records
 from ..statistics import WITHIN
 from .contrasts import UNITS, contrast, described, times_as_many
 
@@ -22,12 +22,6 @@ COLUMNS = (
     "experiment", "data", "measure", "metric", "level", "of", "against", "paired_by", "part",
     "note", "withdrawn", "statement", "criterion", "runs", "against_runs",
 )  # fmt: skip
-SPLITS = {
-    "test_top1_percent": "test",
-    "val_top1_percent": "validation",
-    "val_accuracy": "validation",
-    "train_accuracy": "training",
-}
 FILE = "claims.csv"
 RULE = (
     "Effects above 0 speak for the claim; of images, where the effect is how many times as many it "
