@@ -129,7 +129,7 @@ def test_provenance_counts_what_differs():
     lost = {**RECORD, **dict.fromkeys(ORIGIN)}
     found = dict(provenance([RECORD, RECORD, other], planned=4))
     assert found["Runs"] == ["3 of 4 have a record"]
-    assert found["Training time"] == ["4.5 minutes in all"]
+    assert found["Training time"] == ["4.5 min in all"]
     assert found["Hardware"] == ["one, 2 cores (2 runs)", "a card, one, 2 cores (1 run)"]
     assert found["Numerics"] == ["in_force native, aten AVX2"]
     assert found["Code"] == [
@@ -138,5 +138,5 @@ def test_provenance_counts_what_differs():
     ]
     assert found["Versions"] == ["python 3.11.2"]
     found = dict(provenance([RECORD, lost], planned=2))
-    assert found["Training time"] == ["1.5 minutes in all"]
+    assert found["Training time"] == ["90 s in all"]
     assert {found[name][1] for name in ("Hardware", "Numerics", "Versions")} == {"unknown (1 run)"}

@@ -48,5 +48,13 @@ class Progress:
         per_epoch = (time.perf_counter() - self.started) / (row["epoch"] - self.first)
         left = per_epoch * (self.epochs - row["epoch"])
         facts = " ".join(f"{name} {value}" for name, value in shown.items())
-        print(f"epoch {row['epoch']}/{self.epochs} {facts} left {left:.0f} s",
+        print(f"epoch {row['epoch']}/{self.epochs} {facts} left {duration(left)}",
               file=sys.stderr, flush=True)  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest unit of which it has two: 90 s, 2.5 min, 30.0 h."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

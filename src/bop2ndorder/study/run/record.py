@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .evaluate import RECORD
+
 
 @dataclass(frozen=True)
 class Record:
@@ -23,9 +25,8 @@ class Record:
 def read_record(folder: Path) -> Record | None:
     """The record in a folder named after its run; None where a file is missing or damaged."""
     try:
-        texts = [(folder / name).read_text(encoding="utf-8")
-                 for name in ("metrics.json", "provenance.json", "history.csv")]  # fmt: skip
-        record = Record(*map(json.loads, texts[:2]), texts[2])
+        metrics, history, provenance = (folder.joinpath(n).read_text("utf-8") for n in RECORD)
+        record = Record(json.loads(metrics), json.loads(provenance), history)
         header, *rows = record.history.split("\n")
         whole = (
             record.provenance["run"] == folder.name

@@ -10,6 +10,7 @@ from ..config import Run
 from ..config.codes import unknown_code
 from ..run.evaluate import TIMES
 from ..run.operations import CPU_RATE, GPU_RATE, operations_per_image, training_speed
+from ..run.progress import duration
 from ..run.record import read_record
 from .products import Workflow
 
@@ -56,7 +57,7 @@ def state(workflow: Workflow, run: str) -> str:
     """trained: its files are here; recorded: only its record is; to train: neither is."""
     if (workflow.run(run) / DONE).exists() and not workflow.damaged(run):
         return "trained"
-    return "recorded" if (workflow.record(run) / "metrics.json").exists() else "to train"
+    return "recorded" if workflow.recorded(run) else "to train"
 
 
 def kind(run: Run) -> tuple:
@@ -89,10 +90,3 @@ def _basis(workflow: Workflow, guesses: dict) -> str:
         return "by the speed in the records"
     where = "GPU" if _rate(workflow) == GPU_RATE else "CPU core"
     return f"assuming {_rate(workflow):.0e} sustained float32 operations per second of a {where}"
-
-
-def duration(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"

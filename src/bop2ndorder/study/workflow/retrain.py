@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..run.progress import duration
 from .failures import Failed
-from .plan import duration
 from .processes import CALLER
 from .products import Workflow
 from .verify import Kind, Outcome, committed, hold

@@ -1,13 +1,14 @@
 """The report: one self-contained page a scale, made of what `analyse` wrote and the records."""
 
 import base64
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ....store import read_json
 from ...config import Study
+from ...run.progress import duration
 from ...run.record import read_record
 from ..page import render
 from ..records import describe_data, origin_of
@@ -67,7 +68,7 @@ def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]
     ]
     return [
         ("Runs", [f"{len(records)} of {planned} have a record"]),
-        ("Training time", [f"{_duration(seconds)} in all"]),
+        ("Training time", [f"{duration(seconds)} in all"]),
         ("Data", _counted(data)),
         ("Hardware", _counted(_hardware(record) for record in records)),
         ("Numerics", _counted(_pairs(record["numerics"]) for record in records)),
@@ -91,7 +92,7 @@ def _claims(results: Path) -> dict[str, Any] | None:
 def _section(results: Path, name: str) -> dict[str, Any]:
     folder = results / name
     try:
-        section = json.loads((folder / "exhibits.json").read_text(encoding="utf-8"))
+        section = read_json(folder / "exhibits.json")
     except FileNotFoundError:
         return {"experiment": name, "title": name, "asks": "", "exhibits": [], "missing": [],
                 "notebook": None}  # fmt: skip
@@ -131,9 +132,3 @@ def _pairs(values: dict[str, Any] | None) -> str:
     if values is None:
         return "unknown"
     return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 3600:
-        return f"{seconds / 60:.1f} minutes"
-    return f"{seconds / 3600:.1f} hours"

@@ -1,6 +1,5 @@
 """What is made of the records of each experiment, and of the study as a whole."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ....store import write_json
 from ...config import Entry
 from ...run.record import read_record
 from ..exhibits import Exhibits, Table
@@ -99,7 +99,3 @@ def rounded(value: Any) -> Any:
     if pd.isna(value):
         return None
     return int(value) if isinstance(value, int | np.integer) else round(float(value), 3)
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
