@@ -57,7 +57,7 @@ def retrain(workflow: Workflow, params: str, count: int, seed: int | None = None
         f"{len(drawn)} of {len(recorded)} recorded runs, drawn with --seed {seed}: by the times in "
         f"the records about {duration(seconds)} of training, {at_once} at a time"
     )
-    command = [sys.executable, "-m", __package__, "--params", params, "--scale", workflow.scale]
+    command = [sys.executable, "-m", "bop2ndorder", "--params", params, "--scale", workflow.scale]
     outcomes: list[Outcome] = []
     with _scratch() as scratch, _running() as running:
         here = replace(workflow, work=scratch)
