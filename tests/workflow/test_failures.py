@@ -72,7 +72,8 @@ def test_runs_that_fail_are_named_and_stop_nothing_else(tmp_path):
     page = (project.folder / "results" / "quick" / "report.html").read_text()
     section = page[page.index('<h2 id="missing">') : page.index('<h2 id="cifar10">')]
     for run, reason in reasons.items():
-        assert f"train {run}: " in text, "Snakemake shows the log"
+        (line,) = (line for line in text.splitlines() if f"Error: train {run}: " in line)
+        assert line.endswith(f" (traceback in logs/quick/failed/{run}.txt)"), "Snakemake shows it"
         (row,) = (row for row in section.split("<tr>") if f">{run}<" in row)
         assert reason in row and reason in text
     assert section.count("<tr>") == 1 + len(reasons)

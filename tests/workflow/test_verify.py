@@ -392,6 +392,8 @@ def test_a_training_that_fails_is_named_with_its_reason(runs, scratch):
     commit("too good to be true")
     text = verified("--retrain", 1, code=1)
     assert f"  {run}: Error: train {run}: the training loss of epoch 1 is nan" in text
+    note = workflow().note(run)
+    assert f" (traceback in {note})" in text and "Traceback" in note.read_text()
 
 
 @pytest.mark.slow
