@@ -325,7 +325,8 @@ def test_nothing_is_shown_of_what_cannot_be_made(incomplete):
     lines = list(salvage(work))
     assert lines[0].startswith(f"{work.shown('analysis-normalization')} cannot be made: ")
     assert lines[1].startswith(f"{work.shown('notebook-normalization')} cannot be made: ")
-    assert "ZeroDivisionError" in lines[1] and len(lines) == 4
+    assert "ZeroDivisionError: division by zero (traceback in " in lines[1] and len(lines) == 4
+    assert "1 / 0;" in work.note("notebook-normalization").read_text(), "the cell"
     page = work.shown("report").read_text()
     assert f">{incomplete}<" in page and "Not analysed yet" in page and "notebook.html" not in page
 

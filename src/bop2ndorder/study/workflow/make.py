@@ -28,19 +28,20 @@ def make(workflow: Workflow, product: str) -> None:
     made, experiment = workflow.products[product], workflow.products[product].experiment
     study, scale, results = workflow.study, workflow.scale, workflow.results
     entries = study.entries(scale, experiment)
-    match made.kind:
-        case "analysis":
-            analysis.analyse(experiment, entries, results, scale)
-        case "notebook":
-            parameters = {"scale": scale, "results": results.as_posix()}
-            output = results / experiment / "notebook.ipynb"
-            analysis.run_notebook(workflow.notebook(experiment), output, parameters)
-        case "metrics":
-            analysis.summarise(entries, results, scale)
-        case "claims":
-            analysis.write_claims(study.claims[scale], entries, results, scale)
-        case "report":
-            analysis.write_report(study, scale, results, missing_runs(workflow))
+    with noted(workflow.note(product)):
+        match made.kind:
+            case "analysis":
+                analysis.analyse(experiment, entries, results, scale)
+            case "notebook":
+                parameters = {"scale": scale, "results": results.as_posix()}
+                output = results / experiment / "notebook.ipynb"
+                analysis.run_notebook(workflow.notebook(experiment), output, parameters)
+            case "metrics":
+                analysis.summarise(entries, results, scale)
+            case "claims":
+                analysis.write_claims(study.claims[scale], entries, results, scale)
+            case "report":
+                analysis.write_report(study, scale, results, missing_runs(workflow))
 
 
 def salvage(workflow: Workflow) -> Iterator[str]:
@@ -65,8 +66,8 @@ def salvage(workflow: Workflow) -> Iterator[str]:
         shown.unlink(missing_ok=True)
         try:
             make(workflow, product)
-        except Exception as error:  # the others shall be made, whatever it is
-            yield f"{shown} cannot be made: {error}"
+        except Failed as failed:
+            yield f"{shown} cannot be made: {failed}"
     missing = missing_runs(workflow)
     reasons: dict[str, list[str]] = {}
     for run in missing:

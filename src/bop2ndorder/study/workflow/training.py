@@ -40,7 +40,7 @@ def train_run(
         note: receives what another machine or hour changes, as `evaluate` takes it.
 
     Raises:
-        As `train` does; then there is no done.json.
+        As `train` does.
     """
     note.unlink(missing_ok=True)
     network, history = train(settings, data, folder, checkpoint, device, on_epoch)
