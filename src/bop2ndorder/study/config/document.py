@@ -3,15 +3,16 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, Field
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 
 from .claims import Name
-from .overlay import Place, nested
+from .overlay import Place, depth, nested, overlay
 from .problems import brief
 from .settings import Strict
 
@@ -86,30 +87,53 @@ class Document(Strict):
     scales: dict[Scale, Sizes]
 
 
+class Layer(NamedTuple):
+    """Settings from one place in the file: a mapping, or one value of a grid, axis or seeds."""
+
+    place: Place
+    settings: dict
+    one_value: bool = False
+
+
 @dataclass(frozen=True)
 class Point:
     """One run as an experiment lists it.
 
     Attributes:
         arm, axis: as in `Entry`.
-        layers: (place in the file, settings found there), the later laid over the earlier.
+        layers: the defaults first; the later are laid over the earlier.
     """
 
     arm: str
     axis: str | None
-    layers: tuple[tuple[Place, dict], ...]
+    layers: tuple[Layer, ...]
+
+    def merged(self) -> dict:
+        """The run's settings."""
+        return reduce(overlay, (layer.settings for layer in self.layers))
+
+    def origin(self, place: Place) -> Place:
+        """The key in the file to mend where the value at `place` of the settings is wrong."""
+
+        def known(layer: Layer) -> int:
+            return depth(layer.settings, place)
+
+        decides = max(reversed(self.layers), key=known)  # of several the last
+        if not known(decides):  # none sets it: the defaults are the place for it
+            return ("defaults", *place)
+        return decides.place if decides.one_value else (*decides.place, *place)
 
 
 def points(experiment: Experiment, place: Place, defaults: dict) -> Iterator[Point]:
     """Every run of an experiment that stands at `place` in the file."""
-    common = [(("defaults",), defaults), ((*place, "set"), experiment.set)]
+    common = [Layer(("defaults",), defaults), Layer((*place, "set"), experiment.set)]
     arms = experiment.arms or ({} if experiment.axes else {"all": Arm()})
     for name, arm in arms.items():
         inner = (*place, "arms", name)
         grids = [((*place, "grid"), experiment.grid), ((*inner, "grid"), arm.grid)]
         seeds = (inner, arm.seeds) if arm.seeds else (place, experiment.seeds)
         for layers in _combinations(grids, *seeds):
-            yield Point(name, None, (*common, ((*inner, "set"), arm.set), *layers))
+            yield Point(name, None, (*common, Layer((*inner, "set"), arm.set), *layers))
     for axis, values in experiment.axes.items():
         for layers in _combinations([((*place, "axes"), {axis: values})], place, experiment.seeds):
             yield Point(axis.rpartition(".")[2], axis, (*common, *layers))
@@ -117,11 +141,12 @@ def points(experiment: Experiment, place: Place, defaults: dict) -> Iterator[Poi
 
 def _combinations(grids: list[tuple[Place, dict[str, list]]], place: Place, seeds: list[int]):
     choices = [
-        [((*grid_place, key), nested(key, value)) for value in values]
+        [Layer((*grid_place, key), nested(key, value), True) for value in values]
         for grid_place, grid in grids
         for key, values in grid.items()
     ]
-    return itertools.product(*choices, [((*place, "seeds"), {"seed": seed}) for seed in seeds])
+    repeats = [Layer((*place, "seeds"), {"seed": seed}, True) for seed in seeds]
+    return itertools.product(*choices, repeats)
 
 
 def read_yaml(path: str | Path) -> Any:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +98,9 @@ class _Checker:
 
     def report(self, place: Place, text: str, scale: str | None = None) -> None:
         """File a mistake, under `scales.SCALE` if that is where the value comes from."""
-        over = ("scales", str(scale), *place)
-        if depth(self.document, over) - 2 >= max(depth(self.document, place), 1):
-            place = over
+        own = depth(value_at(self.document, ("scales", str(scale))), place)
+        if own and own >= depth(self.document, place):  # what a scale says lies on top
+            place = ("scales", str(scale), *place)
         self.problems[f"{'.'.join(place)}: {text}"] = None
 
     def outline(self) -> None:
@@ -127,7 +126,7 @@ class _Checker:
                 continue
             seen: set[str] = set()
             for point in points(experiment, place, plan["defaults"]):
-                merged = reduce(overlay, (layer for _, layer in point.layers))
+                merged = point.merged()
                 # Axes share their common point with each other and with the grid; no others may.
                 mark = json.dumps([point.axis, merged], sort_keys=True, default=repr)
                 if mark in seen:
@@ -174,27 +173,18 @@ class _Checker:
         if data is None:
             allowed = ", ".join(map(str, sets))
             text = f"found {brief(name)}; must be one of the data sets that the file declares: "
-            self.report(_origin(point, ("data",)), text + allowed, scale)
+            self.report(point.origin(("data",)), text + allowed, scale)
             return None
         whole = {**merged, "data": data, "data_name": name}
         misfit = [*misfits(whole)]
         for place, text in misfit:
-            self.report(_origin(point, place), text, scale)
+            self.report(point.origin(place), text, scale)
         try:
             settings = Settings.model_validate(whole)
         except ValidationError as error:
             for place, text in explain_all(error, Settings):
                 of_data = place[:1] == ("data",)
-                origin = ("data", name, *place[1:]) if of_data else _origin(point, place)
+                origin = ("data", name, *place[1:]) if of_data else point.origin(place)
                 self.report(origin, text, scale)
             return None
         return None if misfit else settings
-
-
-def _origin(point: Point, place: Place) -> Place:
-    """The key in the file from which the value at `place` of the merged layers comes."""
-    source, layer = max(reversed(point.layers), key=lambda item: depth(item[1], place))
-    if depth(layer, place) == 0:  # it stands nowhere: the defaults are the place for it
-        return ("defaults", *place)
-    value_itself = source[-1] == "seeds" or source[-2:-1] in (("grid",), ("axes",))
-    return source if value_itself else (*source, *place)
