@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from bop2ndorder.optim import Bop, Bop2ndOrder
-from bop2ndorder.study.analysis.names import COLOURS, OPTIMIZERS, text
+from bop2ndorder.study.analysis.names import COLOURS, OPTIMIZERS, schedule_text
 from bop2ndorder.study.analysis.style import legend_below, look, panels, png
 from bop2ndorder.study.config import Run, load_study
 from bop2ndorder.study.run.trainer import make_schedule
@@ -117,9 +117,9 @@ def draw_noise_floor() -> tuple[Figure, list[str]]:
             if step >= 2500 and step % 100 == 0
         ])  # fmt: skip
         left.hist(ratio, np.linspace(-0.8, 0.8, 97), density=True, color=colour, linewidth=0,
-                  histtype="stepfilled", label=f"gamma {text(gamma)}")  # fmt: skip
+                  histtype="stepfilled", label=f"gamma {schedule_text(gamma)}")  # fmt: skip
         right.plot(gamma, ratio.std(), "o", color=INK, markersize=5)
-        quoted.append(f"| {text(gamma)} | {floor(gamma):.3f} | {ratio.std():.3f} |")
+        quoted.append(f"| {schedule_text(gamma)} | {floor(gamma):.3f} | {ratio.std():.3f} |")
     left.set(xlabel="m / √v of weights that see nothing but noise", ylabel="density", yscale="log",
              ylim=(0.02, 300), xlim=(-0.8, 0.8))  # fmt: skip
     left.legend(loc="upper right")
@@ -211,7 +211,8 @@ def held_thresholds() -> list[str]:
         if decays and optimizer.threshold.times == 1 and entry.run.settings.seed == 0:
             steps, (gamma, *_) = schedules(entry.run)
             left = floor(gamma(steps - 1)) / spread_at_the_end(entry.run)
-            quoted.append(f"{left:.2f} of the spread where gamma begins at {text(gamma(0))}")
+            start = schedule_text(gamma(0))
+            quoted.append(f"{left:.2f} of the spread where gamma begins at {start}")
     return quoted
 
 
@@ -231,7 +232,7 @@ def draw_flip_rates() -> tuple[Figure, list[str]]:
         of_floor = floor(gamma) / gamma
         ratios = np.append(in_steps[in_steps < 2 * of_floor], 3 * of_floor)
         kept[gamma] = [100 * flip_rate(gamma, ratio * gamma) / rate for ratio in ratios]
-        right.plot(ratios, kept[gamma], "o-", color=colour, label=f"gamma {text(gamma)}")
+        right.plot(ratios, kept[gamma], "o-", color=colour, label=f"gamma {schedule_text(gamma)}")
         right.axvline(of_floor, color=colour, linestyle="--", linewidth=1)
         right.text(of_floor * 0.93, 0.06, "floor", rotation=90, ha="right", color=colour)
     right.set(xscale="log", yscale="log", xlabel="threshold / (gamma × size of the gradient)",

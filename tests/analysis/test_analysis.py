@@ -10,7 +10,7 @@ from synthetic import made_up, write_records
 
 from bop2ndorder.study.analysis import analyse
 from bop2ndorder.study.analysis.exhibits import interval, markdown, mean_cell
-from bop2ndorder.study.analysis.names import number, slug, text, with_labels
+from bop2ndorder.study.analysis.names import number_text, schedule_text, slug, with_labels
 from bop2ndorder.study.analysis.published import published_top1
 from bop2ndorder.study.analysis.records import load_records
 from bop2ndorder.study.analysis.sections import (
@@ -140,13 +140,13 @@ def test_centre_is_the_setting_that_all_axes_share(records):
 
 
 def test_names():
-    assert [number(x) for x in (1e-7, 2.5e-3, 0.01, 0.5, 50, 0)] == [
+    assert [number_text(x) for x in (1e-7, 2.5e-3, 0.01, 0.5, 50, 0)] == [
         "1e-7", "2.5e-3", "1e-2", "0.5", "50", "0"
     ]  # fmt: skip
-    assert text(POLYNOMIAL) == "1e-2 → 1e-5"
-    assert text({**POLYNOMIAL, "until": 0.7}) == "1e-2 → 1e-5 in 70 %"
-    assert text(EXPONENTIAL) == "1e-4 × 0.1 / 100 ep."
-    assert text(None) == text(float("nan")) == ""
+    assert schedule_text(POLYNOMIAL) == "1e-2 → 1e-5"
+    assert schedule_text({**POLYNOMIAL, "until": 0.7}) == "1e-2 → 1e-5 in 70 %"
+    assert schedule_text(EXPONENTIAL) == "1e-4 × 0.1 / 100 ep."
+    assert schedule_text(None) == schedule_text(float("nan")) == ""
     assert slug("Bop2ndOrder, Adam's correction") == "bop2ndorder_adams_correction"
     assert [mean_cell(91.26, 0.44), mean_cell(91.26), mean_cell(np.nan)] == [
         "91.3 ± 0.4", "91.3", "–"

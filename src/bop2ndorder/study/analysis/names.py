@@ -45,29 +45,30 @@ def optimizer_of(settings: dict) -> str:
     return settings["name"]
 
 
-def start(value: Any) -> float | None:
+def schedule_start(value: Any) -> float | None:
     """A hyperparameter's value at the first step, where it stands in the settings."""
     return value.get("start") if isinstance(value, dict) else value
 
 
-def kind(value: Any) -> str:
+def schedule_kind(value: Any) -> str:
     """The kind of a hyperparameter's schedule: none, exponential, polynomial or noise_floor."""
     return value["kind"] if isinstance(value, dict) else "none"
 
 
-def text(value: Any) -> str:
+def schedule_text(value: Any) -> str:
     """A hyperparameter for a reader: 1e-7, or 1e-2 → 1e-5."""
     if not isinstance(value, dict):
-        return "" if value is None or value != value else number(value)
+        return "" if value is None or value != value else number_text(value)
     if value["kind"] == "noise_floor":
-        return f"{number(value['times'])} × noise"
+        return f"{number_text(value['times'])} × noise"
+    start = number_text(value["start"])
     if value["kind"] == "exponential":
-        return f"{number(value['start'])} × {number(value['rate'])} / {value['every']:g} ep."
+        return f"{start} × {number_text(value['rate'])} / {value['every']:g} ep."
     until = f" in {100 * value['until']:g} %" if value["until"] < 1 else ""
-    return f"{number(value['start'])} → {number(value['end'])}{until}"
+    return f"{start} → {number_text(value['end'])}{until}"
 
 
-def number(value: float) -> str:
+def number_text(value: float) -> str:
     """A number as short as can be: 1e-7, 2.5e-3, 0.5, 50."""
     if value and abs(value) < 0.1:
         digits, exponent = f"{value:.3e}".split("e")

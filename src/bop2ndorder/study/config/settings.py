@@ -162,10 +162,8 @@ class Settings(Strict):
 
     data_name: str
     data: DataSettings
-    network: Annotated[
-        BinaryNetSettings | XnorNetSettings | BiRealNetSettings, Discriminator("name")
-    ]
-    optimizer: Annotated[BopSettings | Bop2ndOrderSettings | LatentSettings, Discriminator("name")]
+    network: BinaryNetSettings | XnorNetSettings | BiRealNetSettings = Field(discriminator="name")
+    optimizer: BopSettings | Bop2ndOrderSettings | LatentSettings = Field(discriminator="name")
     lr: _scheduled(Positive)
     epochs: Annotated[int, Field(ge=1, le=10**6)]
     batch_size: Annotated[int, Field(ge=1)]

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from ..exhibits import Exhibits, Picture, Table, by_name, interval, mean_cell
-from ..names import NETWORKS, SOURCES, TUNED, choice_of, slug, text, with_labels
+from ..names import NETWORKS, SOURCES, TUNED, choice_of, schedule_text, slug, with_labels
 from ..published import published_top1
 from ..records import ACCURACY, HYPERPARAMETERS, SPLITS, Records
 from ..statistics import over_seeds
@@ -67,10 +67,11 @@ def final_table(records: Records) -> Table:
     """Hyperparameters and accuracy, with the published number on the same images beside ours."""
     table = final(records)
     settings = records.runs.drop_duplicates("setting").set_index("setting")
+    shown = settings[[*HYPERPARAMETERS]].map(schedule_text)
     columns = {
         "network": table["network"].map(NETWORKS),
         "optimizer": table["label"],
-        **{name: table["setting"].map(settings[name]).map(text) for name in HYPERPARAMETERS},
+        **{name: table["setting"].map(shown[name]) for name in shown},
         ACCURACY[records.accuracy]: [mean_cell(row.mean, row.std, 2) for row in table.itertuples()],
         "95 % interval": [interval(row.low, row.high) for row in table.itertuples()],
         "seeds": [

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ...config.settings import MODELS, DataSettings
 from ..exhibits import Table
-from ..names import NETWORKS, number
+from ..names import NETWORKS, number_text
 from ..records import Records
 
 WIDER, LONGER = (1, 2, 4, 8), (1, 10, 50)  # times as wide, times as many epochs
@@ -33,9 +33,9 @@ def cost_table(records: Records) -> Table | None:
         "costs",
         "What wider or longer would cost",
         "One run of as many epochs as the longest here, and of more: an estimate by operations, "
-        f"{PASSES} forward passes a step, of a CPU core that sustains {number(CPU_RATE)} of them a "
-        f"second; a GPU that sustains {number(GPU_RATE)} takes 1/{GPU_RATE / CPU_RATE:g} of it. "
-        f"Widths up to the published one. {records.basis()}",
+        f"{PASSES} forward passes a step, of a CPU core that sustains {number_text(CPU_RATE)} of "
+        f"them a second; a GPU that sustains {number_text(GPU_RATE)} takes "
+        f"1/{GPU_RATE / CPU_RATE:g} of it. Widths up to the published one. {records.basis()}",
         table,
         pd.DataFrame(columns),
     )

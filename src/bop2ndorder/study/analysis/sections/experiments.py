@@ -11,7 +11,7 @@ from ....store import write_json
 from ...config import Entry
 from ...run.record import read_record
 from ..exhibits import Exhibits, Table
-from ..names import text
+from ..names import schedule_text
 from ..records import ACCURACY, HYPERPARAMETERS, Records, load_records
 from . import section_of
 
@@ -25,7 +25,7 @@ def exhibits_of(records: Records) -> Exhibits:
 def run_table(records: Records) -> Table:
     """Every run with its numbers, the missing ones too."""
     runs = records.runs
-    as_text = {name: runs[name].map(text) for name in (*HYPERPARAMETERS, "lr")}
+    as_text = {name: runs[name].map(schedule_text) for name in (*HYPERPARAMETERS, "lr")}
     accuracy = [
         "missing" if missing else f"{value:.2f}"
         for missing, value in zip(runs["missing"], runs[records.accuracy], strict=True)

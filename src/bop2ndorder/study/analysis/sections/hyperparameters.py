@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
-from ..names import COLOURS, OPTIMIZERS, SYMBOLS, number, start
+from ..names import COLOURS, OPTIMIZERS, SYMBOLS, number_text, schedule_start, schedule_text
 from ..records import Records
 from ..statistics import WITHIN, joined, over_seeds, robustness
 from ..style import legend_below, look, panels
@@ -51,7 +51,7 @@ def accuracy_table(records: Records) -> Table:
         {
             "varied": accuracy["part"].replace("grid", "gamma × threshold"),
             "optimizer": accuracy["optimizer"].map(OPTIMIZERS),
-            **{name: accuracy[name].map(_number_or_dash) for name in SETTING},
+            **{name: accuracy[name].map(schedule_text).replace("", "–") for name in SETTING},
             "validation accuracy (%)": [accuracy_cell(row) for row in accuracy.itertuples()],
         }
     )
@@ -141,8 +141,8 @@ def heat_maps(records: Records) -> Picture | None:
             sns.heatmap(
                 cells, ax=axes, vmin=low, vmax=high, cmap="viridis", annot=True, fmt=".1f",
                 annot_kws={"size": 9}, linewidths=1.5, cbar=False,
-                xticklabels=[number(t) for t in cells.columns],
-                yticklabels=[number(g) for g in cells.index],
+                xticklabels=[number_text(t) for t in cells.columns],
+                yticklabels=[number_text(g) for g in cells.index],
             )  # fmt: skip
             axes.set(title=OPTIMIZERS[optimizer], xlabel="threshold", ylabel="gamma")
             axes.tick_params(length=0, rotation=0)
@@ -205,7 +205,7 @@ SETTING = ("gamma", "sigma", "threshold")
 
 
 def _numeric(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs.assign(**{name: pd.to_numeric(runs[name].map(start)) for name in SETTING})
+    return runs.assign(**{name: pd.to_numeric(runs[name].map(schedule_start)) for name in SETTING})
 
 
 def _along_axes(records: Records) -> pd.DataFrame:
@@ -247,9 +247,5 @@ def _decades(axes: Axes, values: pd.Series) -> None:
     else:
         axes.set_xscale("log")
     ticks = sorted(values.unique())
-    axes.set_xticks(ticks, [number(value) for value in ticks], minor=False)
+    axes.set_xticks(ticks, [number_text(value) for value in ticks], minor=False)
     axes.minorticks_off()
-
-
-def _number_or_dash(value: float) -> str:
-    return "–" if pd.isna(value) else number(value)

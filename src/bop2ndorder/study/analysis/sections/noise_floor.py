@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, interval, signed
-from ..names import kind, number, start, text
+from ..names import number_text, schedule_kind, schedule_start, schedule_text
 from ..records import ACCURACY, Records
 from ..statistics import joined, mean_interval, over_seeds
 from ..style import legend_below, look, panels
@@ -121,7 +121,7 @@ def accuracy_table(records: Records) -> Table:
     table = accuracy(records)
     shown = {
         "gamma": table["gamma"],
-        AXIS: table["times"].map(number),
+        AXIS: table["times"].map(number_text),
         ACCURACY[records.accuracy]: [accuracy_cell(row) for row in table.itertuples()],
         "95 % interval": [interval(row.low, row.high) for row in table.itertuples()],
         "above no threshold (points)": [
@@ -129,7 +129,8 @@ def accuracy_table(records: Records) -> Table:
             for row in table.itertuples()
         ],
         "flips per weight and step, last epoch": [
-            "–" if pd.isna(rate) else number(float(f"{rate:.1e}")) for rate in table["flip_rate"]
+            "–" if pd.isna(rate) else number_text(float(f"{rate:.1e}"))
+            for rate in table["flip_rate"]
         ],
     }
     return Table(
@@ -173,7 +174,7 @@ def _differences(
         return None
     shown = {
         "gamma": table["gamma"],
-        AXIS: table["times"].map(number),
+        AXIS: table["times"].map(number_text),
         "difference (points)": [
             _points(row.difference, row.low, row.high) for row in table.itertuples()
         ],
@@ -223,7 +224,7 @@ def _picture(
             for place, gamma in enumerate(gammas):
                 here = runs[(runs["decay"] == decay) & (runs["gamma_start"] == gamma)]
                 if len(here):
-                    _draw_line(axes, here, column, place, f"gamma {number(gamma)}")
+                    _draw_line(axes, here, column, place, f"gamma {number_text(gamma)}")
             axes.set(title=f"{decay} gamma", xlabel=AXIS)
             if column == "flip_rate":
                 axes.set_yscale("log")
@@ -253,9 +254,9 @@ def _runs(records: Records) -> pd.DataFrame:
     """The runs with decay, gamma_start, gamma as text, and times."""
     runs = records.runs
     return runs.assign(
-        decay=runs["gamma"].map(lambda gamma: CONSTANT if kind(gamma) == "none" else DECAYING),
-        gamma_start=runs["gamma"].map(start),
-        gamma=runs["gamma"].map(text),
+        decay=np.where(runs["gamma"].map(schedule_kind) == "none", CONSTANT, DECAYING),
+        gamma_start=runs["gamma"].map(schedule_start),
+        gamma=runs["gamma"].map(schedule_text),
         times=runs["threshold"].map(lambda threshold: threshold["times"]),
     )
 

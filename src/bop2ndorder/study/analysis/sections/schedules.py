@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
-from ..names import OPTIMIZERS, SCHEDULES, kind, slug
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, signed
+from ..names import OPTIMIZERS, SCHEDULES, schedule_kind, slug
 from ..records import ACCURACY, Records
 from ..statistics import over_seeds
 from ..style import legend_below, look, panels
@@ -55,11 +55,7 @@ def accuracy_table(records: Records) -> Table:
     cells = table.assign(
         cell=[
             accuracy_cell(row)
-            + (
-                ""
-                if row.schedule == "none" or pd.isna(row.effect)
-                else f" ({round(row.effect, 1) + 0.0:+.1f})".replace("-", "−")
-            )
+            + ("" if row.schedule == "none" or pd.isna(row.effect) else f" ({signed(row.effect)})")
             for row in table.itertuples()
         ],
         optimizer=table["optimizer"].map(OPTIMIZERS),
@@ -163,7 +159,7 @@ def convergence(records: Records) -> Picture | None:
 def _scheduled(records: Records) -> pd.DataFrame:
     """The runs with the columns target and schedule, read off their settings."""
     runs = records.runs
-    kinds = runs[list(SCHEDULED)].map(kind)
+    kinds = runs[list(SCHEDULED)].map(schedule_kind)
     on = kinds.ne("none")
     # lr with a schedule of its own beside those of all hyperparameters still counts as "all".
     possible = runs[list(SCHEDULED)].notna().sum(axis=1)

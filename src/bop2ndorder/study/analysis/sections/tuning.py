@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, mean_cell
-from ..names import NETWORKS, OPTIMIZERS, optimizer_of, text
+from ..names import NETWORKS, OPTIMIZERS, optimizer_of, schedule_text
 from ..records import Records
 from ..statistics import joined
 from ..style import look, panels
@@ -61,7 +61,7 @@ def settings(records: Records) -> pd.DataFrame:
     table = ranked(records)
     found = [json.loads(setting) for setting in table["setting"]]
     values = [{**one, **one["optimizer"]} for one in found]
-    columns = {name: [text(one.get(name)) for one in values] for name in VARIED}
+    columns = {name: [schedule_text(one.get(name)) for one in values] for name in VARIED}
     what = {
         "arm": table["arm"].to_numpy(),
         "network": [one["network"]["name"] for one in found],
@@ -134,7 +134,7 @@ def heat_maps(records: Records) -> Picture | None:
             axes.set_visible(False)
         for arm, axes in zip(arms, places, strict=False):
             of_arm = records.runs[records.runs["arm"] == arm]
-            orders = {name: list(dict.fromkeys(of_arm[name].map(text))) for name in VARIED}
+            orders = {name: list(dict.fromkeys(of_arm[name].map(schedule_text))) for name in VARIED}
             of_grid = table[table["arm"] == arm]
             _draw_grid(axes, of_grid, orders, limits)
             network, optimizer = of_grid[["network", "optimizer"]].iloc[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ...config.claims import Comparison, Selection
-from ..names import start
+from ..names import schedule_start
 from ..records import Records
 from ..sections.reaching import images_of_run
 from ..statistics import (
@@ -195,7 +195,6 @@ def _of_grids(of: pd.DataFrame, against: pd.DataFrame, metric: str, measure: str
 
 def _cells(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Accuracy by place in the grid (first, second ... gamma and threshold) and seed."""
-    places = [
-        pd.to_numeric(runs[name].map(start)).rank(method="dense") for name in ("gamma", "threshold")
-    ]
+    starts = runs[["gamma", "threshold"]].map(schedule_start)
+    places = [pd.to_numeric(starts[name]).rank(method="dense") for name in starts]
     return runs.pivot_table(metric, index=places, columns="seed").sort_index()
