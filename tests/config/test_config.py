@@ -67,6 +67,7 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
         ("{gamma: {every: 2}}", "{gamma: {every: 0.01}}", "every: found 0.01; comes to no step"),
         ("end: 1.0e-10}", "end: 1.0e-10, until: 1.0e-9}", "until: found 1e-09; comes to no step"),
         ("times: 1.0}", "times: -1.0}", "grid.optimizer.threshold: found -1.0"),
+        ("local: {}", "local: 3", "local: found 3; must be a mapping"),
         (
             "threshold: {kind: exponential, start: 1.0e-6, rate: 0.1, every: 100}",
             "sigma: {kind: noise_floor, times: 1.0}",
@@ -77,6 +78,33 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
 def test_a_mistake_is_named(tmp_path, old, new, expected):
     with pytest.raises(ParamsError, match=re.escape(expected)):
         load_study(changed(tmp_path, (old, new)))
+
+
+FILED = {
+    "a mapping that sets it": (
+        "    set:\n      optimizer: {name: bop2ndorder, gamma: 1.0e-7,",
+        "    set:\n      optimizer: {name: bop2ndorder, gamma: -1.0,",
+        "experiments.normalization.set.optimizer.gamma",
+    ),
+    "a value of a grid": (
+        "bias_correction: [none, constant]",
+        "bias_correction: [none, some]",
+        "experiments.normalization.grid.optimizer.bias_correction",
+    ),
+    "the seeds": (
+        "[none, constant]\n    seeds: [0]",
+        f"[none, constant]\n    seeds: [{2**31}]",
+        "experiments.normalization.seeds",
+    ),
+    "the defaults": ("  lr: 0.01 ", "  lr: 0.0 ", "defaults.lr"),
+    "the defaults where nothing sets it": ("  lr: 0.01 ", "  #", "defaults.lr"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "place"), FILED.values(), ids=FILED)
+def test_a_mistake_is_filed_where_its_value_stands(tmp_path, old, new, place):
+    filed = [line.split(":")[0] for line in mistakes(changed(tmp_path, (old, new)))]
+    assert filed[-1] == place, "of the scale paper, which lays nothing over"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class Sentence(click.Command):
 
 
 class Sentences(click.Group):
-    """Commands that end so."""
+    """The group of all commands; each is a `Sentence`, also where it fails."""
 
     command_class = Sentence
 

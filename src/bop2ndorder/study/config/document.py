@@ -109,7 +109,7 @@ class Point:
     layers: tuple[Layer, ...]
 
     def merged(self) -> dict:
-        """The run's settings."""
+        """The layers laid over each other: the run's settings, not checked yet."""
         return reduce(overlay, (layer.settings for layer in self.layers))
 
     def origin(self, place: Place) -> Place:

@@ -184,7 +184,7 @@ def _within(difference: float, limit: float | None) -> str:
 def _faults(
     record: Record, planned: Settings, here: dict[str, Any], metrics: dict[str, Any]
 ) -> Iterator[str]:
-    """What differs and is no matter of the machine."""
+    """What differs though no machine can change it: settings, data, parameters, counts."""
     theirs = record.provenance
     try:  # settings that are newer than the record have their defaults
         settings = Settings.model_validate(theirs["settings"]).model_dump()
@@ -204,7 +204,7 @@ def _faults(
 def _numbers(
     record: Record, metrics: dict[str, Any], history: list[dict[str, float | None]]
 ) -> Iterator[str]:
-    """What differs and may do so by the machine."""
+    """What differs and may do so from machine to machine: metrics, history."""
     yield from _differing("metrics", record.metrics, metrics)
     for epoch, (one, other) in enumerate(zip_longest(read_history(record.history), history), 1):
         if one != other:

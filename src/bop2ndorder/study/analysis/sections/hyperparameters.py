@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
 from ..names import COLOURS, OPTIMIZERS, SYMBOLS, number_text, schedule_start, schedule_text
-from ..records import Records
+from ..records import HYPERPARAMETERS, Records
 from ..statistics import WITHIN, joined, over_seeds, robustness
 from ..style import legend_below, look, panels
 from .curves import LINE, band
@@ -51,7 +51,9 @@ def accuracy_table(records: Records) -> Table:
         {
             "varied": accuracy["part"].replace("grid", "gamma × threshold"),
             "optimizer": accuracy["optimizer"].map(OPTIMIZERS),
-            **{name: accuracy[name].map(schedule_text).replace("", "–") for name in SETTING},
+            **{
+                name: accuracy[name].map(schedule_text).replace("", "–") for name in HYPERPARAMETERS
+            },
             "validation accuracy (%)": [accuracy_cell(row) for row in accuracy.itertuples()],
         }
     )
@@ -201,22 +203,21 @@ def robustness_picture(records: Records) -> Picture | None:
     )
 
 
-SETTING = ("gamma", "sigma", "threshold")
-
-
 def _numeric(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs.assign(**{name: pd.to_numeric(runs[name].map(schedule_start)) for name in SETTING})
+    return runs.assign(
+        **{name: pd.to_numeric(runs[name].map(schedule_start)) for name in HYPERPARAMETERS}
+    )
 
 
 def _along_axes(records: Records) -> pd.DataFrame:
     runs = records.runs[records.runs["axis"].notna()]
     runs = _numeric(runs).assign(name=runs["arm"])
-    return over_seeds(runs, ["name", "setting", "optimizer", *SETTING], records.accuracy)
+    return over_seeds(runs, ["name", "setting", "optimizer", *HYPERPARAMETERS], records.accuracy)
 
 
 def _grid(records: Records) -> pd.DataFrame:
     runs = _numeric(records.runs[records.runs["axis"].isna()])
-    return over_seeds(runs, ["optimizer", *SETTING], records.accuracy)
+    return over_seeds(runs, ["optimizer", *HYPERPARAMETERS], records.accuracy)
 
 
 def _robustness(records: Records) -> pd.DataFrame:

@@ -5,12 +5,12 @@ from matplotlib.lines import Line2D
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, signed
 from ..names import OPTIMIZERS, SCHEDULES, schedule_kind, slug
-from ..records import ACCURACY, Records
+from ..records import ACCURACY, HYPERPARAMETERS, Records
 from ..statistics import over_seeds
 from ..style import legend_below, look, panels
 from .curves import LINE, describe_curve, draw_curves, history_of
 
-SCHEDULED = ("gamma", "sigma", "threshold", "lr")
+SCHEDULED = (*HYPERPARAMETERS, "lr")
 TARGETS = {"lr": "learning rate"}
 
 

@@ -77,7 +77,7 @@ def settings(records: Records) -> pd.DataFrame:
 
 
 def choice_table(records: Records) -> Table:
-    """What each arm chooses."""
+    """The best setting of each arm's grid, and the accuracy of the next best."""
     table = best(records)
     return Table(
         "table",
