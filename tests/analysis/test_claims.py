@@ -370,14 +370,18 @@ def test_what_is_withdrawn_enters_no_verdict(study, tmp_path):
     assert after.loc[[OVERALL, "biased", "corrected"], "verdict"].tolist() == [NO, GONE, NO]
     assert after.loc["biased", "withdrawn"] == "It was luck."
     assert after.loc["corrected", "withdrawn"] == ""
-    assert after.loc[OVERALL, "withdrawn"] == "It was luck. One seed."
+    assert after.loc[OVERALL, "withdrawn"] == "3 of 4 comparisons: It was luck. One seed."
     numbers = ["effect", "low", "high", "runs"]
     assert after.loc["biased", numbers].equals(before.loc["biased", numbers]), (
         "it is still measured"
     )
     shown = verdict_table(table).shown.set_index("claim")
     row = shown.loc["C3 Bop2ndOrder reaches better accuracy than Bop."]
-    assert row.tolist() == [NO, "not supported 1, withdrawn 3", "It was luck. One seed."]
+    assert row.tolist() == [
+        NO,
+        "not supported 1, withdrawn 3",
+        "3 of 4 comparisons: It was luck. One seed.",
+    ]
     one = comparison_table(table, "C3").shown.set_index("comparison")
     assert one.loc["biased", ["effect", "verdict"]].tolist() == ["+3.0", GONE]
 

@@ -67,6 +67,11 @@ def judge(claims: Claims, entries: list[Entry], results: Path, scale: str) -> pd
         own = [*_rows(label, claim, claims, records)]
         verdict = overall([(row["part"], row["verdict"]) for row in own])
         reasons = " ".join(dict.fromkeys(row["withdrawn"] for row in own if row["withdrawn"]))
+        if reasons and verdict != WITHDRAWN:
+            gone, of = ({row["comparison"] for row in rows} for rows in (
+                [row for row in own if row["withdrawn"]], own
+            ))  # fmt: skip
+            reasons = f"{len(gone)} of {len(of)} comparisons: {reasons}"
         about = {"claim": label, "comparison": OVERALL, "verdict": verdict, "withdrawn": reasons}
         rows += [{**about, "statement": claim.claim, "criterion": claim.criterion}, *own]
     return pd.DataFrame(rows, columns=COLUMNS)
