@@ -20,5 +20,5 @@ def enter_root(params: str = "params.yaml") -> None:
         if os.path.exists(folder / params):
             os.chdir(folder)
             return
-    text = f"cannot be read: it is neither in {here} nor in any folder above"
+    text = f"cannot be read: it is neither in {here} nor in any folder above; go to the study's"
     raise ParamsError(Path(params).name, [text])
