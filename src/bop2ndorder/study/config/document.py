@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -12,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 
 from .claims import Name
-from .overlay import Place, depth, nested, overlay
+from .overlay import Place, depth, nested
 from .problems import brief
 from .settings import Strict
 
@@ -108,20 +107,12 @@ class Point:
     axis: str | None
     layers: tuple[Layer, ...]
 
-    def merged(self) -> dict:
-        """The layers laid over each other: the run's settings, not checked yet."""
-        return reduce(overlay, (layer.settings for layer in self.layers))
-
     def origin(self, place: Place) -> Place:
         """The key in the file to mend where the value at `place` of the settings is wrong."""
-
-        def known(layer: Layer) -> int:
-            return depth(layer.settings, place)
-
-        decides = max(reversed(self.layers), key=known)  # of several the last
-        if not known(decides):  # none sets it: the defaults are the place for it
+        last = max(reversed(self.layers), key=lambda layer: depth(layer.settings, place))
+        if not depth(last.settings, place):  # none sets it: the defaults are the place for it
             return ("defaults", *place)
-        return decides.place if decides.one_value else (*decides.place, *place)
+        return last.place if last.one_value else (*last.place, *place)
 
 
 def points(experiment: Experiment, place: Place, defaults: dict) -> Iterator[Point]:

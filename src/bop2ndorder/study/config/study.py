@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class _Checker:
                 continue
             seen: set[str] = set()
             for point in points(experiment, place, plan["defaults"]):
-                merged = point.merged()
+                merged = reduce(overlay, (layer.settings for layer in point.layers))
                 # Axes share their common point with each other and with the grid; no others may.
                 mark = json.dumps([point.axis, merged], sort_keys=True, default=repr)
                 if mark in seen:

@@ -51,9 +51,7 @@ def accuracy_table(records: Records) -> Table:
         {
             "varied": accuracy["part"].replace("grid", "gamma × threshold"),
             "optimizer": accuracy["optimizer"].map(OPTIMIZERS),
-            **{
-                name: accuracy[name].map(schedule_text).replace("", "–") for name in HYPERPARAMETERS
-            },
+            **accuracy[[*HYPERPARAMETERS]].map(schedule_text).replace("", "–"),
             "validation accuracy (%)": [accuracy_cell(row) for row in accuracy.itertuples()],
         }
     )
@@ -204,9 +202,7 @@ def robustness_picture(records: Records) -> Picture | None:
 
 
 def _numeric(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs.assign(
-        **{name: pd.to_numeric(runs[name].map(schedule_start)) for name in HYPERPARAMETERS}
-    )
+    return runs.assign(**runs[[*HYPERPARAMETERS]].map(schedule_start).apply(pd.to_numeric))
 
 
 def _along_axes(records: Records) -> pd.DataFrame:
