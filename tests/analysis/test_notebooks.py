@@ -10,21 +10,22 @@ from studies import ROOT, read, write
 from synthetic import write_records
 
 from bop2ndorder.study.analysis import run_notebook
+from bop2ndorder.study.analysis.sections import section_of
 from bop2ndorder.study.config import SCALES, load_study
 
 SOURCES = sorted(Path("notebooks").glob("*.ipynb"))
 
 
-def scale_of(experiment: str) -> str:
-    """The first scale that has the experiment: all are in quick, but for the tuning."""
+def experiments() -> dict[str, str]:
+    """Every experiment, and the first scale that has it: all are in quick, but for the tuning."""
     study = load_study()
-    return next(scale for scale in SCALES if experiment in study.experiments(scale))
+    return {name: scale for scale in SCALES[::-1] for name in study.experiments(scale)}
 
 
-def test_one_notebook_an_experiment():
-    study = load_study()
-    experiments = {name for scale in SCALES for name in study.experiments(scale)}
-    assert {path.stem for path in SOURCES} == experiments
+def test_one_notebook_for_each_way_to_show_an_experiment():
+    shown = {section_of(experiment).module for experiment in experiments()}
+    assert {path.stem for path in SOURCES} == shown
+    assert section_of("anything_new").module in shown
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -38,12 +39,13 @@ def test_source_is_thin_and_has_parameters(source):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_notebook_runs(source, tmp_path):
-    scale = scale_of(source.stem)
-    write_records(load_study().entries(scale, source.stem), tmp_path)
+@pytest.mark.parametrize(("experiment", "scale"), experiments().items())
+def test_notebook_runs(experiment, scale, tmp_path):
+    write_records(load_study().entries(scale, experiment), tmp_path)
+    source = Path("notebooks", f"{section_of(experiment).module}.ipynb")
     output = tmp_path / "notebook.ipynb"
-    run_notebook(source, output, {"scale": scale, "results": str(tmp_path)})
+    parameters = {"scale": scale, "results": str(tmp_path), "experiment": experiment}
+    run_notebook(source, output, parameters)
     page = output.with_suffix(".html").read_text()
     assert page.count('src="data:image/png;base64,') == page.count("<img ") > 0
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page)

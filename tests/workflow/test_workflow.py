@@ -116,7 +116,6 @@ def test_a_new_experiment_trains_the_new_runs_only(project):
         quick["mine"] = quick["normalization"]
 
     project.change(add)
-    shutil.copy(*(project.folder / "notebooks" / f"{n}.ipynb" for n in ("cifar10", "mine")))
     made = project.snakemake("-n")
     assert {rule: made[rule] for rule in made if rule not in ("outdated", "all")} == dict.fromkeys(
         ("train", "evaluate", "analyse", "notebook", "metrics", "claims", "page"), 1
@@ -140,7 +139,7 @@ EDITS = {
                 {"analyse": 1, "notebook": 1, "metrics": 1, "page": 1}),
     "verdicts": ("src/bop2ndorder/study/analysis/verdicts/claims.py", "\n\n", "\nX = 1\n\n",
                  {"claims": 1, "page": 1}),
-    "notebook": ("notebooks/cifar10.ipynb", '"source": [', '"source": [\n    "\\n",',
+    "notebook": ("notebooks/comparison.ipynb", '"source": [', '"source": [\n    "\\n",',
                  {"notebook": 1, "page": 1}),
     "command line": ("src/bop2ndorder/study/cli.py", "import os", "import os  # !\nX = 1", {}),
 }  # fmt: skip

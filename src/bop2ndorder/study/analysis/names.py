@@ -5,6 +5,14 @@ from typing import Any
 
 import pandas as pd
 
+
+class Names(dict):
+    """Names for readers; what has none of its own is called as in params.yaml."""
+
+    def __missing__(self, key: str) -> str:
+        return key
+
+
 OPTIMIZERS = {
     "bop": "Bop",
     "biased": "Bop2ndOrder, biased",
@@ -22,13 +30,10 @@ COLOURS = {
 }
 TUNED, PUBLISHED = "tuned", "published settings"
 SCHEDULES = {"none": "#777777", "exponential": "#E69F00", "polynomial": "#56409C"}
-SOURCES = {
-    "digits": "handwritten digits",
-    "cifar10": "CIFAR-10",
-    "imagenette": "Imagenette",
-    "imagenet": "ImageNet",
-}
-NETWORKS = {"binarynet": "BinaryNet", "xnornet": "XNOR-Net", "birealnet": "Bi-Real Net"}
+SOURCES = Names(
+    digits="handwritten digits", cifar10="CIFAR-10", imagenette="Imagenette", imagenet="ImageNet"
+)
+NETWORKS = Names(binarynet="BinaryNet", xnornet="XNOR-Net", birealnet="Bi-Real Net")
 SYMBOLS = {
     "gamma": "gamma (adaptivity rate)",
     "sigma": "sigma (second-moment rate)",

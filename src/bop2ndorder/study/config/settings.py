@@ -1,7 +1,7 @@
 """The settings of one run, typed and strict: what may be written, in which range."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -242,12 +242,11 @@ def _instant_schedules(
 
 # Which keys a mapping may have, by the name that stands before them in the place of an error.
 MODELS: dict[str, type[BaseModel]] = {
-    "bop": BopSettings,
-    "bop2ndorder": Bop2ndOrderSettings,
-    "latent": LatentSettings,
-    "binarynet": BinaryNetSettings,
-    "xnornet": XnorNetSettings,
-    "birealnet": BiRealNetSettings,
+    **{
+        get_args(model.model_fields["name"].annotation)[0]: model
+        for field in ("optimizer", "network")
+        for model in get_args(Settings.model_fields[field].annotation)
+    },
     "exponential": ExponentialSettings,
     "polynomial": PolynomialSettings,
     "noise_floor": NoiseFloorSettings,

@@ -33,7 +33,8 @@ def make(workflow: Workflow, product: str) -> None:
             case "analysis":
                 analysis.analyse(experiment, entries, results, scale)
             case "notebook":
-                parameters = {"scale": scale, "results": results.as_posix()}
+                parameters = {"scale": scale, "experiment": experiment}
+                parameters["results"] = results.as_posix()
                 output = results / experiment / "notebook.ipynb"
                 analysis.run_notebook(workflow.notebook(experiment), output, parameters)
             case "metrics":

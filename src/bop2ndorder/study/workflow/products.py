@@ -146,8 +146,8 @@ class Workflow:
         return digest([made.kind, *inputs])
 
     def notebook(self, experiment: str) -> Path:
-        """The notebook's source."""
-        return NOTEBOOKS / f"{experiment}.ipynb"
+        """The source of an experiment's notebook: one for each way to show an experiment."""
+        return NOTEBOOKS / f"{section_of(experiment).module}.ipynb"
 
     def mark(self, product: str) -> None:
         """Note that a product has been made from what is there now."""
