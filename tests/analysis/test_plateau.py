@@ -55,7 +55,7 @@ def test_the_plateau_of_the_small_scale_is_followed_to_its_records(tmp_path):
     write_records(entries, tmp_path)
     records = load_records(entries, tmp_path, "small")
     assert records.curve == "val_accuracy" and set(records.runs["epochs"]) == {12}
-    assert exhibits(records)["table"].numbers.equals(rises(records))
+    assert exhibits(records)[0].numbers.equals(rises(records))
     for row in rises(records).to_dict("records"):
         again = Trace(tmp_path).row("table", row)
         assert {name: row[name] for name in again} == pytest.approx(again)

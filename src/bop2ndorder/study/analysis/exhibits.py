@@ -1,7 +1,6 @@
 """What is shown of an experiment: tables and pictures, each with title and caption."""
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from math import nan
@@ -22,7 +21,7 @@ class Picture:
     Attributes:
         name: of its files, without suffix.
         title: a few words.
-        caption: what is to be seen; what it rests on (`Records.basis`) is part of it.
+        caption: what is to be seen; `exhibits_of` adds what it rests on.
         figure: the drawing.
     """
 
@@ -88,12 +87,8 @@ class Table:
         return f"<figure>{table}<figcaption>{escape(self.caption)}</figcaption></figure>"
 
 
-Exhibits = Mapping[str, Table | Picture]
-
-
-def by_name(*exhibits: Table | Picture | None) -> dict[str, Table | Picture]:
-    """The exhibits in order, under their names, without those that had nothing to show."""
-    return {exhibit.name: exhibit for exhibit in exhibits if exhibit is not None}
+# What a section returns, in order; None stands for what had nothing to show.
+Exhibits = list[Table | Picture | None]
 
 
 def markdown(table: pd.DataFrame) -> str:

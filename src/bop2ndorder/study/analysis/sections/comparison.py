@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from ..exhibits import Exhibits, Picture, Table, by_name, interval, mean_cell
+from ..exhibits import Exhibits, Picture, Table, interval, mean_cell
 from ..names import NETWORKS, SOURCES, TUNED, choice_of, schedule_text, slug, with_labels
 from ..published import published_top1
 from ..records import ACCURACY, HYPERPARAMETERS, SPLITS, Records
 from ..statistics import over_seeds
-from ..style import look, panels
+from ..style import panels
 from .costs import cost_table
 from .curves import line_styles
 from .learning import convergence, flip_rates
@@ -19,14 +19,14 @@ KEYS = ["network", "label", "optimizer", "arm", "setting"]
 
 
 def exhibits(records: Records) -> Exhibits:
-    return by_name(
+    return [
         accuracy_picture(records),
         final_table(records),
         convergence(records),
         images_table(records),
         flip_rates(records),
         cost_table(records),
-    )
+    ]
 
 
 def headline(records: Records) -> dict:
@@ -82,8 +82,8 @@ def final_table(records: Records) -> Table:
     note = ""
     if table["published_top1"].notna().any():
         note = (
-            f"Published: single runs at full scale on {SOURCES[records.experiment]}; they bear "
-            "comparison with ours only at the scale paper. "
+            f" Published: single runs at full scale on {SOURCES[records.experiment]}; they bear "
+            "comparison with ours only at the scale paper."
         )
         columns["published at full scale (%)"] = table["published_top1"].map(mean_cell)
     if records.experiment == "imagenet":
@@ -95,8 +95,8 @@ def final_table(records: Records) -> Table:
         "table",
         "Final comparison",
         f"Accuracy on the {SPLITS[records.accuracy]} images after the last epoch, mean and "
-        "standard deviation over seeds, and the 95 % interval of the mean (Student's t). "
-        f"{note}{records.basis()}",
+        "standard deviation over seeds, and the 95 % interval of the mean (Student's t)."
+        f"{note}",
         table.drop(columns="setting"),
         pd.DataFrame(columns),
     )
@@ -111,42 +111,41 @@ def accuracy_picture(records: Records) -> Picture | None:
     has_published = table["published_top1"].notna().any()
     colours, _ = line_styles(runs)
     counts = [int((table["network"] == name).sum()) for name in networks]
-    with look():
-        figure, grid = panels(
-            len(networks), 2 if has_published else 1, 0.42 * sum(counts) + 0.55 * len(counts) + 0.6,
-            sharex="col", sharey="row",
-            gridspec_kw={
-                "height_ratios": [count + 0.8 for count in counts],
-                "width_ratios": [3, 1] if has_published else [1],
-            },
-        )  # fmt: skip
-        for network, row in zip(networks, grid, strict=True):
-            here = table[table["network"] == network].reset_index()
-            labels = list(here["label"])
-            for place, line in enumerate(here.itertuples()):
-                colour = colours[line.label]
-                seeds = runs.loc[runs["setting"] == line.setting, records.accuracy]
-                row[0].scatter(
-                    seeds, np.full(len(seeds), place), s=32, color=colour, alpha=0.4, linewidth=0
-                )
-                row[0].plot([line.mean] * 2, [place - 0.3, place + 0.3], color=colour, linewidth=3)
-                if line.n > 2:  # the interval of two would cover all
-                    row[0].plot([line.low, line.high], [place] * 2, color=colour, linewidth=1.2)
-                if has_published:
-                    row[1].plot(line.published_top1, place, "D", color=colour, markersize=7,
-                                fillstyle="none", markeredgewidth=1.8)  # fmt: skip
-            row[0].set_yticks(range(len(labels)), labels)
-            row[0].set_ylim(len(labels) - 0.4, -0.6)
-            title = NETWORKS[network] if len(networks) > 1 else "this study"
-            row[0].set_title(title, loc="left")
-        grid[-1][0].set_xlabel(ACCURACY[records.accuracy])
-        if has_published:
-            grid[0][1].set_title("published", loc="left")
-            grid[-1][1].set_xlabel(f"{SOURCES[records.experiment]},\nfull scale (%)")
-            for row in grid:
-                row[1].tick_params(axis="y", length=0)
-                row[1].margins(x=0.25)
-                row[1].xaxis.set_major_locator(MaxNLocator(3))
+    figure, grid = panels(
+        len(networks), 2 if has_published else 1, 0.42 * sum(counts) + 0.55 * len(counts) + 0.6,
+        sharex="col", sharey="row",
+        gridspec_kw={
+            "height_ratios": [count + 0.8 for count in counts],
+            "width_ratios": [3, 1] if has_published else [1],
+        },
+    )  # fmt: skip
+    for network, row in zip(networks, grid, strict=True):
+        here = table[table["network"] == network].reset_index()
+        labels = list(here["label"])
+        for place, line in enumerate(here.itertuples()):
+            colour = colours[line.label]
+            seeds = runs.loc[runs["setting"] == line.setting, records.accuracy]
+            row[0].scatter(
+                seeds, np.full(len(seeds), place), s=32, color=colour, alpha=0.4, linewidth=0
+            )
+            row[0].plot([line.mean] * 2, [place - 0.3, place + 0.3], color=colour, linewidth=3)
+            if line.n > 2:  # the interval of two would cover all
+                row[0].plot([line.low, line.high], [place] * 2, color=colour, linewidth=1.2)
+            if has_published:
+                row[1].plot(line.published_top1, place, "D", color=colour, markersize=7,
+                            fillstyle="none", markeredgewidth=1.8)  # fmt: skip
+        row[0].set_yticks(range(len(labels)), labels)
+        row[0].set_ylim(len(labels) - 0.4, -0.6)
+        title = NETWORKS[network] if len(networks) > 1 else "this study"
+        row[0].set_title(title, loc="left")
+    grid[-1][0].set_xlabel(ACCURACY[records.accuracy])
+    if has_published:
+        grid[0][1].set_title("published", loc="left")
+        grid[-1][1].set_xlabel(f"{SOURCES[records.experiment]},\nfull scale (%)")
+        for row in grid:
+            row[1].tick_params(axis="y", length=0)
+            row[1].margins(x=0.25)
+            row[1].xaxis.set_major_locator(MaxNLocator(3))
     right = (
         f" Right, on an axis of its own: the published number on {SOURCES[records.experiment]} "
         "at full scale."
@@ -157,7 +156,6 @@ def accuracy_picture(records: Records) -> Picture | None:
         "accuracy",
         "Final accuracy",
         f"Accuracy on the {SPLITS[records.accuracy]} images after the last epoch; dots: seeds; "
-        f"bar: their mean; line: its 95 % interval, where there are more than two seeds.{right} "
-        f"{records.basis()}",
+        f"bar: their mean; line: its 95 % interval, where there are more than two seeds.{right}",
         figure,
     )

@@ -35,7 +35,7 @@ def cost_table(records: Records) -> Table | None:
         "One run of as many epochs as the longest here, and of more: an estimate by operations, "
         f"{PASSES} forward passes a step, of a CPU core that sustains {number_text(CPU_RATE)} of "
         f"them a second; a GPU that sustains {number_text(GPU_RATE)} takes "
-        f"1/{GPU_RATE / CPU_RATE:g} of it. Widths up to the published one. {records.basis()}",
+        f"1/{GPU_RATE / CPU_RATE:g} of it. Widths up to the published one.",
         table,
         pd.DataFrame(columns),
     )

@@ -1,6 +1,7 @@
 """What is made of the records of each experiment, and of the study as a whole."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,25 @@ import pandas as pd
 from ....store import write_json
 from ...config import Entry
 from ...run.record import read_record
-from ..exhibits import Exhibits, Table
+from ..exhibits import Picture, Table
 from ..names import schedule_text
 from ..records import ACCURACY, HYPERPARAMETERS, Records, load_records
+from ..style import look
 from . import section_of
 
 
-def exhibits_of(records: Records) -> Exhibits:
-    """The tables and pictures of an experiment, by name; last, its runs."""
-    shown = section_of(records.experiment).load().exhibits(records)
-    return {**shown, "runs": run_table(records)}
+def exhibits_of(records: Records) -> dict[str, Table | Picture]:
+    """The tables and pictures of an experiment, by name; last, its runs.
+
+    All are drawn in one style, and every caption ends with what it rests on.
+    """
+    with look():
+        shown = section_of(records.experiment).load().exhibits(records)
+    return {
+        exhibit.name: replace(exhibit, caption=f"{exhibit.caption} {records.basis()}")
+        for exhibit in (*shown, run_table(records))
+        if exhibit is not None
+    }
 
 
 def run_table(records: Records) -> Table:
@@ -33,8 +43,7 @@ def run_table(records: Records) -> Table:
     return Table(
         "runs",
         "Every run",
-        "The records behind this experiment are in runs/, in a folder of this name each. "
-        f"{records.basis()}",
+        "The records behind this experiment are in runs/, in a folder of this name each.",
         runs.assign(**as_text).drop(columns=["setting", "source"]),
         pd.DataFrame(
             {

@@ -5,22 +5,22 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell
 from ..names import COLOURS, OPTIMIZERS, SYMBOLS, number_text, schedule_start, schedule_text
 from ..records import HYPERPARAMETERS, Records
 from ..statistics import WITHIN, joined, over_seeds, robustness
-from ..style import legend_below, look, panels
+from ..style import legend_below, panels
 from .curves import LINE, band
 
 
 def exhibits(records: Records) -> Exhibits:
-    return by_name(
+    return [
         axes_picture(records),
         heat_maps(records),
         robustness_picture(records),
         robustness_table(records),
         accuracy_table(records),
-    )
+    ]
 
 
 def headline(records: Records) -> dict:
@@ -58,7 +58,7 @@ def accuracy_table(records: Records) -> Table:
     return Table(
         "table",
         "Accuracy of every setting",
-        f"Validation accuracy after the last epoch. {records.basis()}",
+        "Validation accuracy after the last epoch.",
         accuracy,
         shown,
     )
@@ -86,7 +86,7 @@ def robustness_table(records: Records) -> Table | None:
         "Robustness over gamma × threshold",
         "Validation accuracy over the settings of each optimizer's grid: the smaller its spread "
         "(standard deviation over settings), and the larger the share of settings near the best, "
-        f"the less the choice matters. {records.basis()}",
+        "the less the choice matters.",
         summary,
         shown,
     )
@@ -99,27 +99,26 @@ def axes_picture(records: Records) -> Picture | None:
         return None
     runs = _numeric(records.runs[records.runs["axis"].notna()])
     names = list(along["name"].unique())
-    with look():
-        figure, [row] = panels(1, len(names), 3.2, sharey=True)
-        for axes, name in zip(row, names, strict=True):
-            sns.lineplot(
-                runs[runs["arm"] == name], x=name, y=records.accuracy, hue="optimizer",
-                palette=COLOURS, marker="o", markersize=7, errorbar=band, legend=False, ax=axes,
-            )  # fmt: skip
-            at = along[(along["name"] == name) & (along["setting"] == centre)]
-            axes.scatter(
-                at[name], at["mean"], s=150, facecolor="none", edgecolor="#222222", linewidth=1.4,
-                label="centre: the setting that all axes share", zorder=3,
-            )  # fmt: skip
-            _decades(axes, along.loc[along["name"] == name, name])
-            axes.set(xlabel=SYMBOLS.get(name, name), ylabel="validation accuracy (%)")
-        legend_below(figure)
+    figure, [row] = panels(1, len(names), 3.2, sharey=True)
+    for axes, name in zip(row, names, strict=True):
+        sns.lineplot(
+            runs[runs["arm"] == name], x=name, y=records.accuracy, hue="optimizer",
+            palette=COLOURS, marker="o", markersize=7, errorbar=band, legend=False, ax=axes,
+        )  # fmt: skip
+        at = along[(along["name"] == name) & (along["setting"] == centre)]
+        axes.scatter(
+            at[name], at["mean"], s=150, facecolor="none", edgecolor="#222222", linewidth=1.4,
+            label="centre: the setting that all axes share", zorder=3,
+        )  # fmt: skip
+        _decades(axes, along.loc[along["name"] == name, name])
+        axes.set(xlabel=SYMBOLS.get(name, name), ylabel="validation accuracy (%)")
+    legend_below(figure)
     optimizer = ", ".join(OPTIMIZERS[key] for key in along["optimizer"].unique())
     return Picture(
         "axes",
         "Accuracy along each hyperparameter",
         f"{optimizer}. One hyperparameter is varied at a time, by decades; the circle marks the "
-        f"centre. Validation accuracy after the last epoch. {LINE} {records.basis()}",
+        f"centre. Validation accuracy after the last epoch. {LINE}",
         figure,
     )
 
@@ -131,30 +130,29 @@ def heat_maps(records: Records) -> Picture | None:
         return None
     optimizers = list(grid["optimizer"].unique())
     low, high = grid["mean"].min(), grid["mean"].max()
-    with look():
-        figure, [row] = panels(1, len(optimizers), 3.6)
-        for axes, optimizer in zip(row, optimizers, strict=True):
-            cells = grid[grid["optimizer"] == optimizer].pivot_table(
-                index="gamma", columns="threshold", values="mean", dropna=False
-            )
-            cells = cells.sort_index(ascending=False)
-            sns.heatmap(
-                cells, ax=axes, vmin=low, vmax=high, cmap="viridis", annot=True, fmt=".1f",
-                annot_kws={"size": 9}, linewidths=1.5, cbar=False,
-                xticklabels=[number_text(t) for t in cells.columns],
-                yticklabels=[number_text(g) for g in cells.index],
-            )  # fmt: skip
-            axes.set(title=OPTIMIZERS[optimizer], xlabel="threshold", ylabel="gamma")
-            axes.tick_params(length=0, rotation=0)
-            axes.grid(False)
-        bar = figure.colorbar(row[0].collections[0], ax=row, shrink=0.9, pad=0.02)
-        bar.set_label("validation accuracy (%)")
-        bar.outline.set_visible(False)
+    figure, [row] = panels(1, len(optimizers), 3.6)
+    for axes, optimizer in zip(row, optimizers, strict=True):
+        cells = grid[grid["optimizer"] == optimizer].pivot_table(
+            index="gamma", columns="threshold", values="mean", dropna=False
+        )
+        cells = cells.sort_index(ascending=False)
+        sns.heatmap(
+            cells, ax=axes, vmin=low, vmax=high, cmap="viridis", annot=True, fmt=".1f",
+            annot_kws={"size": 9}, linewidths=1.5, cbar=False,
+            xticklabels=[number_text(t) for t in cells.columns],
+            yticklabels=[number_text(g) for g in cells.index],
+        )  # fmt: skip
+        axes.set(title=OPTIMIZERS[optimizer], xlabel="threshold", ylabel="gamma")
+        axes.tick_params(length=0, rotation=0)
+        axes.grid(False)
+    bar = figure.colorbar(row[0].collections[0], ax=row, shrink=0.9, pad=0.02)
+    bar.set_label("validation accuracy (%)")
+    bar.outline.set_visible(False)
     return Picture(
         "heatmaps",
         "Accuracy over gamma × threshold",
         "Validation accuracy after the last epoch, mean over seeds, on one colour scale; empty "
-        f"where a record is missing. {records.basis()}",
+        "where a record is missing.",
         figure,
     )
 
@@ -164,39 +162,38 @@ def robustness_picture(records: Records) -> Picture | None:
     grid = _grid(records).dropna(subset=["mean"])
     if grid.empty:
         return None
-    with look():
-        figure, [(left, right)] = panels(1, 2, 3.3)
-        for place, (optimizer, of_one) in enumerate(grid.groupby("optimizer", sort=False)):
-            label, colour = OPTIMIZERS[optimizer], COLOURS[optimizer]
-            values = np.sort(of_one["mean"])[::-1]
-            below = values[0] - values
-            left.scatter(
-                values, np.full(len(values), -place), s=60, color=colour, alpha=0.5, linewidth=0
-            )
-            left.plot([np.median(values)] * 2, [-place - 0.25, -place + 0.25], color="#222222")
-            right.step(
-                [*below, grid["mean"].max() - grid["mean"].min()],
-                [*(100 * (np.arange(len(values)) + 1) / len(values)), 100],
-                where="post", color=colour, label=label,
-            )  # fmt: skip
-        optimizers = list(grid["optimizer"].unique())
-        left.set_yticks(
-            [-place for place in range(len(optimizers))],
-            [OPTIMIZERS[key].replace(", ", ",\n") for key in optimizers],
+    figure, [(left, right)] = panels(1, 2, 3.3)
+    for place, (optimizer, of_one) in enumerate(grid.groupby("optimizer", sort=False)):
+        label, colour = OPTIMIZERS[optimizer], COLOURS[optimizer]
+        values = np.sort(of_one["mean"])[::-1]
+        below = values[0] - values
+        left.scatter(
+            values, np.full(len(values), -place), s=60, color=colour, alpha=0.5, linewidth=0
         )
-        left.set(xlabel="validation accuracy (%)", ylim=(-len(optimizers) + 0.4, 0.6))
-        left.set_title("each setting; bar: median")
-        right.axvline(WITHIN, color="#999999", linestyle=":", linewidth=1.2)
-        right.set(xlabel="points below the optimizer's best", ylabel="share of settings (%)")
-        right.set(ylim=(0, 103), xlim=(0, None))
-        right.set_title("settings within a distance of the best")
-        legend_below(figure)
+        left.plot([np.median(values)] * 2, [-place - 0.25, -place + 0.25], color="#222222")
+        right.step(
+            [*below, grid["mean"].max() - grid["mean"].min()],
+            [*(100 * (np.arange(len(values)) + 1) / len(values)), 100],
+            where="post", color=colour, label=label,
+        )  # fmt: skip
+    optimizers = list(grid["optimizer"].unique())
+    left.set_yticks(
+        [-place for place in range(len(optimizers))],
+        [OPTIMIZERS[key].replace(", ", ",\n") for key in optimizers],
+    )
+    left.set(xlabel="validation accuracy (%)", ylim=(-len(optimizers) + 0.4, 0.6))
+    left.set_title("each setting; bar: median")
+    right.axvline(WITHIN, color="#999999", linestyle=":", linewidth=1.2)
+    right.set(xlabel="points below the optimizer's best", ylabel="share of settings (%)")
+    right.set(ylim=(0, 103), xlim=(0, None))
+    right.set_title("settings within a distance of the best")
+    legend_below(figure)
     return Picture(
         "robustness",
         "How much the setting matters",
         "The settings of the gamma × threshold grids. Left: accuracy of each setting. Right: share "
         "of an optimizer's settings within a distance of its best one; a curve that rises sooner "
-        f"means that the choice matters less; dotted: {WITHIN:g} points. {records.basis()}",
+        f"means that the choice matters less; dotted: {WITHIN:g} points.",
         figure,
     )
 

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap
 from ..exhibits import Picture
 from ..names import NETWORKS, choice_of, with_labels
 from ..records import Records
-from ..style import image_axis, legend_below, look, panels
+from ..style import image_axis, legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, draw_flip_rates, history_of, line_styles
 
 # viridis without its last shades, which are too light on white.
@@ -25,25 +25,24 @@ def convergence(records: Records) -> Picture | None:
     if history.empty:
         return None
     colours, dashes = line_styles(runs)
-    with look():
-        if len(parts) == 1:
-            figure, [pair] = panels(1, 2, 3.8)
-            columns = [pair]
-        else:
-            figure, grid = panels(2, len(parts), 5.6, sharex="col", sharey="row")
-            columns = list(zip(*grid, strict=True))
-        for (title, part), (above, below) in zip(parts.items(), columns, strict=True):
-            here = history[history["run"].isin(part["run"])]
-            draw_curves(above, here, records.curve, colours, dashes)
-            draw_flip_rates(below, here, "flip_rate", colours, dashes)
-            if len(parts) > 1:
-                above.set(title=title, xlabel="")
-        legend_below(figure, columns=3)
+    if len(parts) == 1:
+        figure, [pair] = panels(1, 2, 3.8)
+        columns = [pair]
+    else:
+        figure, grid = panels(2, len(parts), 5.6, sharex="col", sharey="row")
+        columns = list(zip(*grid, strict=True))
+    for (title, part), (above, below) in zip(parts.items(), columns, strict=True):
+        here = history[history["run"].isin(part["run"])]
+        draw_curves(above, here, records.curve, colours, dashes)
+        draw_flip_rates(below, here, "flip_rate", colours, dashes)
+        if len(parts) > 1:
+            above.set(title=title, xlabel="")
+    legend_below(figure, columns=3)
     return Picture(
         "convergence",
         "Convergence and flip rates",
         f"{describe_curve(records)} Flip rate: flips per binary weight and step, mean over the "
-        f"epoch. {LINE} {records.basis()}",
+        f"epoch. {LINE}",
         figure,
     )
 
@@ -73,29 +72,28 @@ def flip_rates(records: Records) -> Picture | None:
         for labels in [list(settings.loc[settings["network"] == network, "label"])]
         for at in range(0, len(labels), across)
     ]
-    with look():
-        figure, grid = panels(len(blocks), across, 2.1 * len(blocks) + 0.4, sharey=True)
-        for (network, labels), row in zip(blocks, grid, strict=True):
-            of_network = history[history["network"] == network]
-            for axes in row[len(labels) :]:
-                axes.set_visible(False)
-            for label, axes in zip(labels, row, strict=False):
-                _draw_layers(axes, of_network[of_network["label"] == label])
-                title = f"{NETWORKS[network]}\n{label}" if len(networks) > 1 else label
-                axes.set_title(title.replace(" (", "\n("), fontsize=9.5)
-        figure.supxlabel("training images seen", fontsize=10)
-        figure.supylabel("flips per weight and step", fontsize=10)
-        bar = figure.colorbar(
-            ScalarMappable(cmap=LAYERS), ax=figure.axes, ticks=[0, 1], aspect=30, shrink=0.8
-        )
-        bar.ax.set_yticklabels(["first", "last"])
-        bar.set_label("binary layer", labelpad=-12)
-        bar.outline.set_visible(False)
+    figure, grid = panels(len(blocks), across, 2.1 * len(blocks) + 0.4, sharey=True)
+    for (network, labels), row in zip(blocks, grid, strict=True):
+        of_network = history[history["network"] == network]
+        for axes in row[len(labels) :]:
+            axes.set_visible(False)
+        for label, axes in zip(labels, row, strict=False):
+            _draw_layers(axes, of_network[of_network["label"] == label])
+            title = f"{NETWORKS[network]}\n{label}" if len(networks) > 1 else label
+            axes.set_title(title.replace(" (", "\n("), fontsize=9.5)
+    figure.supxlabel("training images seen", fontsize=10)
+    figure.supylabel("flips per weight and step", fontsize=10)
+    bar = figure.colorbar(
+        ScalarMappable(cmap=LAYERS), ax=figure.axes, ticks=[0, 1], aspect=30, shrink=0.8
+    )
+    bar.ax.set_yticklabels(["first", "last"])
+    bar.set_label("binary layer", labelpad=-12)
+    bar.outline.set_visible(False)
     return Picture(
         "flip_rates",
         "Flip rate of each layer",
         "Flips per binary weight and step, mean over the epoch and over seeds; one line a binary "
-        f"layer. {records.basis()}",
+        "layer.",
         figure,
     )
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, interval, signed
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, interval, signed
 from ..names import number_text, schedule_kind, schedule_start, schedule_text
 from ..records import ACCURACY, Records
 from ..statistics import joined, mean_interval, over_seeds
-from ..style import legend_below, look, panels
+from ..style import legend_below, panels
 from .curves import band
 
 KEYS = ["decay", "gamma_start", "gamma", "times"]
@@ -19,13 +19,13 @@ AXIS = "threshold / noise floor"
 
 
 def exhibits(records: Records) -> Exhibits:
-    return by_name(
+    return [
         accuracy_picture(records),
         accuracy_table(records),
         collapse_table(records),
         decay_table(records),
         flip_picture(records),
-    )
+    ]
 
 
 def headline(records: Records) -> dict:
@@ -137,8 +137,7 @@ def accuracy_table(records: Records) -> Table:
         "table",
         "Accuracy over threshold / noise floor",
         "Validation accuracy after the last epoch, mean and standard deviation over seeds; in "
-        "brackets the 95 % interval of the difference, paired by seed (Student's t). "
-        f"{records.basis()}",
+        "brackets the 95 % interval of the difference, paired by seed (Student's t).",
         table,
         pd.DataFrame(shown),
     )
@@ -180,7 +179,7 @@ def _differences(
         ],
         "seeds": table["n"].astype(str),
     }
-    return Table(name, title, f"{what} {records.basis()}", table, pd.DataFrame(shown))
+    return Table(name, title, what, table, pd.DataFrame(shown))
 
 
 def accuracy_picture(records: Records) -> Picture | None:
@@ -217,25 +216,23 @@ def _picture(
         return None
     decays = [decay for decay in (CONSTANT, DECAYING) if (runs["decay"] == decay).any()]
     gammas = sorted(runs["gamma_start"].unique())
-    with look():
-        figure, [row] = panels(1, len(decays), 3.6, sharey=True, sharex=True)
-        for decay, axes in zip(decays, row, strict=True):
-            axes.set_xticks(sorted(runs["times"].unique()))
-            for place, gamma in enumerate(gammas):
-                here = runs[(runs["decay"] == decay) & (runs["gamma_start"] == gamma)]
-                if len(here):
-                    _draw_line(axes, here, column, place, f"gamma {number_text(gamma)}")
-            axes.set(title=f"{decay} gamma", xlabel=AXIS)
-            if column == "flip_rate":
-                axes.set_yscale("log")
-        row[0].set_ylabel(label)
-        legend_below(figure)
+    figure, [row] = panels(1, len(decays), 3.6, sharey=True, sharex=True)
+    for decay, axes in zip(decays, row, strict=True):
+        axes.set_xticks(sorted(runs["times"].unique()))
+        for place, gamma in enumerate(gammas):
+            here = runs[(runs["decay"] == decay) & (runs["gamma_start"] == gamma)]
+            if len(here):
+                _draw_line(axes, here, column, place, f"gamma {number_text(gamma)}")
+        axes.set(title=f"{decay} gamma", xlabel=AXIS)
+        if column == "flip_rate":
+            axes.set_yscale("log")
+    row[0].set_ylabel(label)
+    legend_below(figure)
     return Picture(
         name,
         title,
         f"{what}. One line a gamma, a decaying one named by its first value; dots: mean over "
-        "seeds, bars: its 95 % interval, or both seeds where there are only two. "
-        f"{records.basis()}",
+        "seeds, bars: its 95 % interval, or both seeds where there are only two.",
         figure,
     )
 

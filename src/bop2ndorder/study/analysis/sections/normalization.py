@@ -2,18 +2,18 @@
 
 import pandas as pd
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell
 from ..names import OPTIMIZERS
 from ..records import Records
 from ..statistics import over_seeds
-from ..style import legend_below, look, panels
+from ..style import legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, history_of, line_styles
 
 NORMS = {"batch": "batch normalization", "layer": "layer normalization"}
 
 
 def exhibits(records: Records) -> Exhibits:
-    return by_name(convergence(records), accuracy_table(records))
+    return [convergence(records), accuracy_table(records)]
 
 
 def headline(records: Records) -> dict:
@@ -37,7 +37,7 @@ def accuracy_table(records: Records) -> Table:
         "table",
         "Normalization and bias correction",
         "Validation accuracy in percent after the last epoch, mean and standard deviation over "
-        f"seeds. {records.basis()}",
+        "seeds.",
         accuracy,
         shown.fillna("–").rename_axis(columns=None).reset_index(names="normalization"),
     )
@@ -51,17 +51,16 @@ def convergence(records: Records) -> Picture | None:
     if history.empty:
         return None
     norms = list(dict.fromkeys(runs["norm"]))
-    with look():
-        figure, [row] = panels(1, len(norms), 3.6, sharey=True)
-        for axes, norm in zip(row, norms, strict=True):
-            of_norm = history[history["norm"] == norm]
-            draw_curves(axes, of_norm, records.curve, colours, dashes)
-            axes.set_title(NORMS[norm])
-        legend_below(figure)
+    figure, [row] = panels(1, len(norms), 3.6, sharey=True)
+    for axes, norm in zip(row, norms, strict=True):
+        of_norm = history[history["norm"] == norm]
+        draw_curves(axes, of_norm, records.curve, colours, dashes)
+        axes.set_title(NORMS[norm])
+    legend_below(figure)
     return Picture(
         "convergence",
         "Convergence with batch and layer normalization",
-        f"{describe_curve(records)} {LINE} {records.basis()}",
+        f"{describe_curve(records)} {LINE}",
         figure,
     )
 

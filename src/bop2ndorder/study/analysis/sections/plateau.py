@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ..exhibits import Exhibits, Table, by_name, signed
+from ..exhibits import Exhibits, Table, signed
 from ..names import slug, with_labels
 from ..records import Records
 from ..statistics import joined, mean_interval
@@ -13,7 +13,7 @@ FIFTH = 0.2
 
 
 def exhibits(records: Records) -> Exhibits:
-    return by_name(rise_table(records), convergence(records))
+    return [rise_table(records), convergence(records)]
 
 
 def headline(records: Records) -> dict:
@@ -70,7 +70,7 @@ def rise_table(records: Records) -> Table | None:
         "table",
         "How far accuracy still rose",
         "Validation accuracy, averaged over the epochs of the last fifth of training and of the "
-        f"fifth before. {records.basis()}",
+        "fifth before.",
         table,
         shown,
     )

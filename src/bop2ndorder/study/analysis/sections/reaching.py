@@ -44,8 +44,7 @@ def images_table(records: Records) -> Table | None:
         "Training images to reach an accuracy",
         f"Until the {SPLITS[records.curve]} accuracy is first reached, between epochs by linear "
         "interpolation; geometric mean over seeds, in brackets its 95 % interval. A run that never "
-        "gets there, or does so within its first epoch, bounds the number on one side only. "
-        f"{records.basis()}",
+        "gets there, or does so within its first epoch, bounds the number on one side only.",
         numbers,
         shown,
     )

@@ -3,11 +3,11 @@
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, signed
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, signed
 from ..names import OPTIMIZERS, SCHEDULES, schedule_kind, slug
 from ..records import ACCURACY, HYPERPARAMETERS, Records
 from ..statistics import over_seeds
-from ..style import legend_below, look, panels
+from ..style import legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, history_of
 
 SCHEDULED = (*HYPERPARAMETERS, "lr")
@@ -15,7 +15,7 @@ TARGETS = {"lr": "learning rate"}
 
 
 def exhibits(records: Records) -> Exhibits:
-    return by_name(effect_picture(records), accuracy_table(records), convergence(records))
+    return [effect_picture(records), accuracy_table(records), convergence(records)]
 
 
 def headline(records: Records) -> dict:
@@ -71,7 +71,7 @@ def accuracy_table(records: Records) -> Table:
         "table",
         "Accuracy with each schedule",
         "Validation accuracy in percent after the last epoch; in brackets the difference from the "
-        f"same optimizer without schedules, in points. {records.basis()}",
+        "same optimizer without schedules, in points.",
         table,
         shown.rename(columns={"target": "scheduled"}),
     )
@@ -86,33 +86,31 @@ def effect_picture(records: Records) -> Picture | None:
     targets = list(dict.fromkeys(table["target"]))
     kinds = [name for name in SCHEDULES if (table["schedule"] == name).any()]
     optimizers = list(dict.fromkeys(table["optimizer"]))
-    with look():
-        figure, [row] = panels(1, len(optimizers), 0.55 * len(targets) + 1.3, sharex=True,
-                               sharey=True)  # fmt: skip
-        for axes, optimizer in zip(row, optimizers, strict=True):
-            axes.axvline(0, color=SCHEDULES["none"], linewidth=1.2)
-            for line in table[table["optimizer"] == optimizer].itertuples():
-                y = targets.index(line.target) + 0.28 * (
-                    kinds.index(line.schedule) - (len(kinds) - 1) / 2
-                )
-                colour = SCHEDULES[line.schedule]
-                axes.plot([0, line.effect], [y, y], color=colour, linewidth=2.2, alpha=0.6)
-                axes.plot(line.effect, y, "o", color=colour, markersize=7)
-            axes.set(title=OPTIMIZERS[optimizer], xlabel="change of accuracy (points)")
-            axes.grid(False, axis="y")
-        row[0].set_yticks(range(len(targets)), [TARGETS.get(name, name) for name in targets])
-        row[0].set_ylim(len(targets) - 0.5, -0.5)
-        handles = [
-            Line2D([], [], color=SCHEDULES[name], marker="o", linewidth=2.2, label=name)
-            for name in kinds
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure, [row] = panels(1, len(optimizers), 0.55 * len(targets) + 1.3, sharex=True,
+                           sharey=True)  # fmt: skip
+    for axes, optimizer in zip(row, optimizers, strict=True):
+        axes.axvline(0, color=SCHEDULES["none"], linewidth=1.2)
+        for line in table[table["optimizer"] == optimizer].itertuples():
+            y = targets.index(line.target) + 0.28 * (
+                kinds.index(line.schedule) - (len(kinds) - 1) / 2
+            )
+            colour = SCHEDULES[line.schedule]
+            axes.plot([0, line.effect], [y, y], color=colour, linewidth=2.2, alpha=0.6)
+            axes.plot(line.effect, y, "o", color=colour, markersize=7)
+        axes.set(title=OPTIMIZERS[optimizer], xlabel="change of accuracy (points)")
+        axes.grid(False, axis="y")
+    row[0].set_yticks(range(len(targets)), [TARGETS.get(name, name) for name in targets])
+    row[0].set_ylim(len(targets) - 0.5, -0.5)
+    handles = [
+        Line2D([], [], color=SCHEDULES[name], marker="o", linewidth=2.2, label=name)
+        for name in kinds
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return Picture(
         "effects",
         "Effect of each schedule",
         "Validation accuracy after the last epoch, as the difference from the same optimizer "
-        "without schedules (the line at 0). Rows: what is scheduled. "
-        f"{records.basis()}",
+        "without schedules (the line at 0). Rows: what is scheduled.",
         figure,
     )
 
@@ -125,33 +123,31 @@ def convergence(records: Records) -> Picture | None:
         return None
     targets = [name for name in dict.fromkeys(runs["target"]) if name != "none"]
     optimizers = list(dict.fromkeys(runs["optimizer"]))
-    with look():
-        figure, grid = panels(
-            len(optimizers), max(len(targets), 1), 2.1 * len(optimizers) + 0.9, sharex=True,
-            sharey=True,
+    figure, grid = panels(
+        len(optimizers), max(len(targets), 1), 2.1 * len(optimizers) + 0.9, sharex=True,
+        sharey=True,
+    )  # fmt: skip
+    for optimizer, row in zip(optimizers, grid, strict=True):
+        of_one = history[history["optimizer"] == optimizer]
+        for target, axes in zip(targets or ["none"], row, strict=True):
+            here = of_one[of_one["target"].isin([target, "none"])]
+            draw_curves(axes, here, records.curve, SCHEDULES, dict.fromkeys(SCHEDULES, ""))
+            axes.set(ylabel="", xlabel="")
+            if row is grid[0]:
+                axes.set_title(TARGETS.get(target, target))
+        row[-1].annotate(
+            OPTIMIZERS[optimizer], (1.04, 0.5), xycoords="axes fraction", rotation=-90,
+            va="center", fontsize=9.5,
         )  # fmt: skip
-        for optimizer, row in zip(optimizers, grid, strict=True):
-            of_one = history[history["optimizer"] == optimizer]
-            for target, axes in zip(targets or ["none"], row, strict=True):
-                here = of_one[of_one["target"].isin([target, "none"])]
-                draw_curves(axes, here, records.curve, SCHEDULES, dict.fromkeys(SCHEDULES, ""))
-                axes.set(ylabel="", xlabel="")
-                if row is grid[0]:
-                    axes.set_title(TARGETS.get(target, target))
-            row[-1].annotate(
-                OPTIMIZERS[optimizer], (1.04, 0.5), xycoords="axes fraction", rotation=-90,
-                va="center", fontsize=9.5,
-            )  # fmt: skip
-        for row in grid:
-            row[0].set_ylabel(ACCURACY[records.curve])
-        # One label under the middle: constrained layout lets supxlabel run into the legend.
-        grid[-1][len(grid[-1]) // 2].set_xlabel("training images seen")
-        legend_below(figure)
+    for row in grid:
+        row[0].set_ylabel(ACCURACY[records.curve])
+    # One label under the middle: constrained layout lets supxlabel run into the legend.
+    grid[-1][len(grid[-1]) // 2].set_xlabel("training images seen")
+    legend_below(figure)
     return Picture(
         "convergence",
         "Convergence with each schedule",
-        f"Columns: what is scheduled; grey: nothing. {describe_curve(records)} {LINE} "
-        f"{records.basis()}",
+        f"Columns: what is scheduled; grey: nothing. {describe_curve(records)} {LINE}",
         figure,
     )
 

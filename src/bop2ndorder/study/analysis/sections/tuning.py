@@ -9,11 +9,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, by_name, mean_cell
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, mean_cell
 from ..names import NETWORKS, OPTIMIZERS, optimizer_of, schedule_text
 from ..records import Records
 from ..statistics import joined
-from ..style import look, panels
+from ..style import panels
 from .choice import ranked
 
 VARIED = ("gamma", "sigma", "threshold", "lr", "batch_size")
@@ -22,7 +22,7 @@ ACROSS = 3  # panels at most, in rows of equal length
 
 
 def exhibits(records: Records) -> Exhibits:
-    return by_name(choice_table(records), heat_maps(records), accuracy_table(records))
+    return [choice_table(records), heat_maps(records), accuracy_table(records)]
 
 
 def headline(records: Records) -> dict:
@@ -83,7 +83,7 @@ def choice_table(records: Records) -> Table:
         "table",
         "The best setting of each grid",
         "By validation accuracy after the last epoch; the test images play no part. Next best: the "
-        f"second setting of the same grid. {records.basis()}",
+        "second setting of the same grid.",
         table,
         _shown(table).assign(
             **{
@@ -100,7 +100,7 @@ def accuracy_table(records: Records) -> Table:
     return Table(
         "settings",
         "Every setting of the grids",
-        f"Validation accuracy after the last epoch, the best of each grid first. {records.basis()}",
+        "Validation accuracy after the last epoch, the best of each grid first.",
         table,
         _shown(table),
     )
@@ -127,27 +127,26 @@ def heat_maps(records: Records) -> Picture | None:
     arms = list(dict.fromkeys(table["arm"]))
     limits = {"vmin": table["mean"].min(), "vmax": table["mean"].max()}
     rows = -(-len(arms) // ACROSS)
-    with look():
-        figure, grid = panels(rows, -(-len(arms) // rows), 2.6 * rows + 0.2)
-        places = [axes for row in grid for axes in row]
-        for axes in places[len(arms) :]:
-            axes.set_visible(False)
-        for arm, axes in zip(arms, places, strict=False):
-            of_arm = records.runs[records.runs["arm"] == arm]
-            orders = {name: list(dict.fromkeys(of_arm[name].map(schedule_text))) for name in VARIED}
-            of_grid = table[table["arm"] == arm]
-            _draw_grid(axes, of_grid, orders, limits)
-            network, optimizer = of_grid[["network", "optimizer"]].iloc[0]
-            above = f"{NETWORKS[network]}\n" if table["network"].nunique() > 1 else ""
-            axes.set_title(above + OPTIMIZERS[optimizer])
-        bar = figure.colorbar(places[0].collections[0], ax=figure.axes, shrink=0.9, pad=0.02)
-        bar.set_label("validation accuracy (%)")
-        bar.outline.set_visible(False)
+    figure, grid = panels(rows, -(-len(arms) // rows), 2.6 * rows + 0.2)
+    places = [axes for row in grid for axes in row]
+    for axes in places[len(arms) :]:
+        axes.set_visible(False)
+    for arm, axes in zip(arms, places, strict=False):
+        of_arm = records.runs[records.runs["arm"] == arm]
+        orders = {name: list(dict.fromkeys(of_arm[name].map(schedule_text))) for name in VARIED}
+        of_grid = table[table["arm"] == arm]
+        _draw_grid(axes, of_grid, orders, limits)
+        network, optimizer = of_grid[["network", "optimizer"]].iloc[0]
+        above = f"{NETWORKS[network]}\n" if table["network"].nunique() > 1 else ""
+        axes.set_title(above + OPTIMIZERS[optimizer])
+    bar = figure.colorbar(places[0].collections[0], ax=figure.axes, shrink=0.9, pad=0.02)
+    bar.set_label("validation accuracy (%)")
+    bar.outline.set_visible(False)
     return Picture(
         "heatmaps",
         "The grids",
         "Validation accuracy after the last epoch, mean over seeds, on one colour scale; framed: "
-        f"the best of each grid; empty where a record is missing. {records.basis()}",
+        "the best of each grid; empty where a record is missing.",
         figure,
     )
 
