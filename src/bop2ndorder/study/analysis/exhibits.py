@@ -115,6 +115,11 @@ def signed(value: float) -> str:
     return "–" if pd.isna(value) else f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
+def signed_interval(low: float, high: float) -> str:
+    """A cell of a table: the 95 % interval of a difference; a dash for too few values."""
+    return "–" if pd.isna(low) else f"{signed(low)} to {signed(high)}"
+
+
 def mean_cell(mean: float, std: float = nan, digits: int = 1) -> str:
     """A cell of a table: 91.3 ± 0.4; the mean alone without a spread, a dash for none."""
     if pd.isna(mean):

@@ -15,7 +15,7 @@ from .curves import line_styles
 from .learning import convergence, flip_rates
 from .reaching import images_table
 
-KEYS = ["network", "label", "optimizer", "arm", "setting"]
+KEYS = ["network", "label", "optimizer", "arm", "setting", "source"]
 
 
 def exhibits(records: Records) -> Exhibits:
@@ -43,9 +43,9 @@ def final(records: Records) -> pd.DataFrame:
     """One row a setting.
 
     Returns:
-        network, label, optimizer, arm, setting, those of `over_seeds`, top5, train_top1, flip_rate
-        (means over seeds, of the last epoch) and published_top1 (empty for tuned settings, and on
-        other images).
+        network, label, optimizer, arm, setting, source, those of `over_seeds`, top5, train_top1,
+        flip_rate (means over seeds, of the last epoch) and published_top1 (empty for tuned
+        settings, and on other images).
     """
     runs = with_labels(records.runs)
     table = over_seeds(runs, KEYS, records.accuracy)
@@ -53,11 +53,10 @@ def final(records: Records) -> pd.DataFrame:
         ["test_top5_percent", "train_accuracy_percent", "flip_rate"]
     ].mean()
     means.columns = ["top5", "train_top1", "flip_rate"]
-    sources = table["setting"].map(runs.drop_duplicates("setting").set_index("setting")["source"])
     published = [
         np.nan if chosen == TUNED else published_top1(records.experiment, *known)
-        for chosen, *known in zip(
-            choice_of(table["arm"]), sources, table["network"], table["optimizer"], strict=True
+        for chosen, known in zip(
+            choice_of(table["arm"]), table[["source", "network", "optimizer"]].values, strict=True
         )
     ]
     return table.merge(means.reset_index(), on=KEYS).assign(published_top1=published)
@@ -97,7 +96,7 @@ def final_table(records: Records) -> Table:
         f"Accuracy on the {SPLITS[records.accuracy]} images after the last epoch, mean and "
         "standard deviation over seeds, and the 95 % interval of the mean (Student's t)."
         f"{note}",
-        table.drop(columns="setting"),
+        table.drop(columns=["setting", "source"]),
         pd.DataFrame(columns),
     )
 

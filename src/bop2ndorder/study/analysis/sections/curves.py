@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -57,10 +56,10 @@ def draw_curves(
     axes.set_ylabel(ACCURACY.get(column, ""))
 
 
-def draw_flip_rates(axes: Axes, history: pd.DataFrame, column: str, colours, dashes) -> None:
+def draw_flip_rates(axes: Axes, history: pd.DataFrame, colours: dict, dashes: dict) -> None:
     """Flips per weight and step on a logarithmic axis; epochs without a flip leave a gap."""
-    flips = history.assign(**{column: history[column].where(history[column] > 0, np.nan)})
-    draw_curves(axes, flips, column, colours, dashes)
+    flips = history.assign(flip_rate=history["flip_rate"].where(history["flip_rate"] > 0))
+    draw_curves(axes, flips, "flip_rate", colours, dashes)
     axes.set(yscale="log", ylabel="flips per weight and step")
 
 

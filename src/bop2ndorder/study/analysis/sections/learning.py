@@ -34,7 +34,7 @@ def convergence(records: Records) -> Picture | None:
     for (title, part), (above, below) in zip(parts.items(), columns, strict=True):
         here = history[history["run"].isin(part["run"])]
         draw_curves(above, here, records.curve, colours, dashes)
-        draw_flip_rates(below, here, "flip_rate", colours, dashes)
+        draw_flip_rates(below, here, colours, dashes)
         if len(parts) > 1:
             above.set(title=title, xlabel="")
     legend_below(figure, columns=3)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, interval, signed
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, interval, signed, signed_interval
 from ..names import number_text, schedule_kind, schedule_start, schedule_text
 from ..records import ACCURACY, Records
 from ..statistics import joined, mean_interval, over_seeds
@@ -16,6 +16,7 @@ CONSTANT, DECAYING = "constant", "decaying"
 SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
 MARKERS = "osD^v"
 AXIS = "threshold / noise floor"
+EFFECT = {"difference": "effect", "low": "effect_low", "high": "effect_high"}
 
 
 def exhibits(records: Records) -> Exhibits:
@@ -59,14 +60,10 @@ def accuracy(records: Records) -> pd.DataFrame:
     for row in table.itertuples():
         here = runs[(runs["gamma"] == row.gamma) & runs[records.accuracy].notna()]
         one, other = here[here["times"] == row.times], here[here["times"] == 0]
-        found = _paired(one, other, records.accuracy)
-        rows.append({f"effect{name}": found[key] for name, key in EFFECT.items()})
-        rows[-1]["against_runs"] = found["against_runs"]
-    table = table.merge(flips, on=KEYS).assign(**pd.DataFrame(rows))
+        rows.append(_paired(one, other, records.accuracy))
+    effects = pd.DataFrame(rows)[[*EFFECT, "against_runs"]].rename(columns=EFFECT)
+    table = table.merge(flips, on=KEYS).join(effects)
     return table.sort_values(["decay", "gamma_start", "times"], ignore_index=True)
-
-
-EFFECT = {"": "difference", "_low": "low", "_high": "high"}
 
 
 def collapse(records: Records) -> pd.DataFrame:
@@ -260,4 +257,4 @@ def _runs(records: Records) -> pd.DataFrame:
 
 def _points(value: float, low: float, high: float) -> str:
     """A difference with its interval: +1.2 (−0.3 to +2.7)."""
-    return signed(value) if pd.isna(low) else f"{signed(value)} ({signed(low)} to {signed(high)})"
+    return signed(value) if pd.isna(low) else f"{signed(value)} ({signed_interval(low, high)})"

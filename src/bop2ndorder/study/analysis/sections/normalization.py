@@ -31,8 +31,7 @@ def accuracy_table(records: Records) -> Table:
         norm=accuracy["norm"].map(NORMS),
         cell=[accuracy_cell(row) for row in accuracy.itertuples()],
     )
-    shown = cells.pivot(index="norm", columns="optimizer", values="cell")
-    shown = shown.reindex(index=cells["norm"].unique(), columns=cells["optimizer"].unique())
+    shown = cells.set_index(["norm", "optimizer"])["cell"].unstack(sort=False)
     return Table(
         "table",
         "Normalization and bias correction",

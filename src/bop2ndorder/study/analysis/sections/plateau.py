@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ..exhibits import Exhibits, Table, signed
+from ..exhibits import Exhibits, Table, signed, signed_interval
 from ..names import slug, with_labels
 from ..records import Records
 from ..statistics import joined, mean_interval
@@ -62,10 +62,7 @@ def rise_table(records: Records) -> Table | None:
         }
     )
     if table["low"].notna().any():
-        limits = table[["low", "high"]].itertuples(index=False)
-        shown["95 % interval"] = [
-            "–" if pd.isna(low) else f"{signed(low)} to {signed(high)}" for low, high in limits
-        ]
+        shown["95 % interval"] = list(map(signed_interval, table["low"], table["high"]))
     return Table(
         "table",
         "How far accuracy still rose",

@@ -26,15 +26,16 @@ def images_table(records: Records) -> Table | None:
     levels = [level for level in range(highest - 10 * (LEVELS - 1), highest + 1, 10) if level > 0]
     if not levels:
         return None
+    runs = with_labels(records.runs)
+    recorded = runs[~runs["missing"].astype(bool)].groupby(["network", "label"], sort=False)
     rows = [
-        {"network": network, "label": label, **_reaching(records, runs["run"], level)}
-        for (network, label), runs in _recorded(records).groupby(["network", "label"], sort=False)
+        {"network": network, "label": label, **_reaching(records, of_one["run"], level)}
+        for (network, label), of_one in recorded
         for level in levels
     ]
     numbers = pd.DataFrame(rows)
     cells = numbers.assign(cell=[_cell(row) for row in numbers.itertuples()])
-    shown = cells.pivot(index=["network", "label"], columns="level", values="cell")
-    shown = shown.reindex(cells.set_index(["network", "label"]).index.unique()).reset_index()
+    shown = cells.set_index(["network", "label", "level"])["cell"].unstack(sort=False).reset_index()
     shown.columns = ["network", "optimizer", *(f"to {level} %" for level in levels)]
     shown["network"] = shown["network"].map(NETWORKS)
     if shown["network"].nunique() == 1:
@@ -48,11 +49,6 @@ def images_table(records: Records) -> Table | None:
         numbers,
         shown,
     )
-
-
-def _recorded(records: Records) -> pd.DataFrame:
-    runs = with_labels(records.runs)
-    return runs[~runs["missing"].astype(bool)]
 
 
 def _reaching(records: Records, runs: pd.Series, level: float) -> dict:

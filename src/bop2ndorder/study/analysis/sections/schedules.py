@@ -61,11 +61,7 @@ def accuracy_table(records: Records) -> Table:
         optimizer=table["optimizer"].map(OPTIMIZERS),
         target=table["target"].map(lambda name: TARGETS.get(name, name)),
     )
-    order = cells[["target", "schedule"]].drop_duplicates()
-    shown = cells.pivot(index=["target", "schedule"], columns="optimizer", values="cell")
-    shown = shown.reindex(
-        index=pd.MultiIndex.from_frame(order), columns=cells["optimizer"].unique()
-    )
+    shown = cells.set_index(["target", "schedule", "optimizer"])["cell"].unstack(sort=False)
     shown = shown.fillna("–").rename_axis(columns=None).reset_index()
     return Table(
         "table",

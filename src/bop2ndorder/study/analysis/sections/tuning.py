@@ -1,7 +1,6 @@
 """Grids of equal size for each optimizer, judged on the validation images."""
 
 import itertools
-import json
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, mean_cell
-from ..names import NETWORKS, OPTIMIZERS, optimizer_of, schedule_text
+from ..names import NETWORKS, OPTIMIZERS, schedule_text
 from ..records import Records
 from ..statistics import joined
 from ..style import panels
@@ -58,22 +57,10 @@ def settings(records: Records) -> pd.DataFrame:
     Returns:
         arm, network, optimizer, VARIED (as text), and those of `over_seeds`.
     """
-    table = ranked(records)
-    found = [json.loads(setting) for setting in table["setting"]]
-    values = [{**one, **one["optimizer"]} for one in found]
-    columns = {name: [schedule_text(one.get(name)) for one in values] for name in VARIED}
-    what = {
-        "arm": table["arm"].to_numpy(),
-        "network": [one["network"]["name"] for one in found],
-        "optimizer": [optimizer_of(one["optimizer"]) for one in found],
-    }
-    return pd.concat(
-        [
-            pd.DataFrame({**what, **columns}),
-            table.drop(columns=["arm", "setting"]).reset_index(drop=True),
-        ],
-        axis=1,
-    )
+    keys = ["arm", "setting"]
+    runs = records.runs.drop_duplicates(keys)[[*keys, "network", "optimizer", *VARIED]]
+    runs = runs.assign(**runs[[*VARIED]].map(schedule_text))
+    return runs.merge(ranked(records), how="right", on=keys).drop(columns="setting")
 
 
 def choice_table(records: Records) -> Table:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...config import Entry
 from ...config.claims import Claim, Claims, Comparison
-from ..exhibits import Table, signed
+from ..exhibits import Table, signed, signed_interval
 from ..records import SPLITS, Records, load_records
 from ..statistics import WITHIN
 from .contrasts import UNITS, contrast, described, times_as_many
@@ -226,10 +226,8 @@ def _effect(row) -> str:
 
 
 def _interval(row) -> str:
-    if pd.isna(row.low):
-        return "–"
-    if row.measure != "images":
-        return f"{signed(row.low)} to {signed(row.high)}"
+    if row.measure != "images" or pd.isna(row.low):
+        return signed_interval(row.low, row.high)
     if np.isinf(row.high):
         return f"at least {_times(row.low)}" if row.low else "unknown"
     return f"{_times(row.low)} to {_times(row.high)}" if row.low else f"at most {_times(row.high)}"
