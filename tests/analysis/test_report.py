@@ -10,13 +10,14 @@ from synthetic import write_records
 
 from bop2ndorder.study.analysis import analyse, load_records, write_claims, write_report
 from bop2ndorder.study.analysis.pages.readme import block_of
-from bop2ndorder.study.analysis.pages.report import provenance
+from bop2ndorder.study.analysis.pages.report import made_by, provenance
 from bop2ndorder.study.analysis.records import COPIES, describe_data
 from bop2ndorder.study.config import load_study
 from bop2ndorder.study.run.evaluate import ORIGIN
 
 LOADED = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|@import|url\(""")
 RECORD = {
+    "code": {"training": "a", "preparing": "p"},
     "data": {"name": "digits16", "sha256": "ab", "origin": "embedded"},
     "commit": "0123456789abcdef",
     "dirty": False,
@@ -128,16 +129,35 @@ def test_images_that_are_no_download_are_called_so(study, tmp_path):
 def test_provenance_counts_what_differs():
     other = {**RECORD, "device": "a card", "dirty": True}
     lost = {**RECORD, **dict.fromkeys(ORIGIN)}
-    found = dict(provenance([RECORD, RECORD, other], planned=4))
+    found = dict(provenance([RECORD, RECORD, other], planned=4, classes=[]))
     assert found["Runs"] == ["3 of 4 have a record"]
     assert found["Training time"] == ["4.5 min in all"]
     assert found["Hardware"] == ["one, 2 cores (2 runs)", "a card, one, 2 cores (1 run)"]
     assert found["Numerics"] == ["in_force native, aten AVX2"]
     assert found["Code"] == [
+        "3 records by 1 code",
         "commit 0123456789ab (2 runs)",
         "commit 0123456789ab with changes (1 run)",
     ]
     assert found["Versions"] == ["python 3.11.2"]
-    found = dict(provenance([RECORD, lost], planned=2))
+    found = dict(provenance([RECORD, lost], planned=2, classes=[]))
     assert found["Training time"] == ["90 s in all"]
     assert {found[name][1] for name in ("Hardware", "Numerics", "Versions")} == {"unknown (1 run)"}
+
+
+def test_provenance_tells_codes_that_do_the_same_from_others():
+    a, b, c, d = ({**RECORD, "code": {"training": code}} for code in "abcd")
+    on_gpu = {"device": "a card"}
+    classes = [[{"training": {"hash": code}} for code in codes] for codes in ("ab", "c")]
+    lost = {**RECORD, **dict.fromkeys(ORIGIN)}
+    assert made_by([a, a, a | on_gpu], classes) == ["3 records by 1 code"]
+    assert made_by([a, b, a | on_gpu, c, d, lost], classes) == [
+        "3 records by 2 codes, shown to do the same on the CPU (docs/workflow.md)",
+        "1 record by 1 code",
+        "1 record by 1 code",
+        "1 record by codes that are not known",
+    ]
+    [line] = made_by([b | on_gpu, b], classes)
+    unseen = "1 trained on a GPU by code shown to do the same on the CPU only"
+    assert line == f"2 records by 1 code; {unseen}"
+    assert made_by([], classes) == []

@@ -8,6 +8,7 @@ from typing import Any
 
 from ....store import read_json
 from ...config import Study
+from ...config.codes import Classes, read_classes
 from ...run.progress import duration
 from ...run.record import read_record
 from ..page import render
@@ -45,17 +46,18 @@ def write_report(
         claims=_claims(results),
         missing=_table(missing),
         data=sorted({describe_data(record["data"]) for record in records}),
-        provenance=provenance(records, len(runs)),
+        provenance=provenance(records, len(runs), read_classes()),
     )
     (results / "report.html").write_text(page, encoding="utf-8")
 
 
-def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]:
+def provenance(records: list[dict], planned: int, classes: Classes) -> list[tuple[str, list[str]]]:
     """What the records say of their origin, as lines under headings; counts where they differ.
 
     Args:
         records: the content of each provenance.json.
         planned: number of runs of the scale.
+        classes: the codes that were shown to do the same (`read_classes`).
     """
     seconds = sum(record["train_seconds"] or 0 for record in records)
     commits = [
@@ -73,8 +75,28 @@ def provenance(records: list[dict], planned: int) -> list[tuple[str, list[str]]]
         ("Hardware", _counted(_hardware(record) for record in records)),
         ("Numerics", _counted(_pairs(record["numerics"]) for record in records)),
         ("Versions", _counted(_pairs(record["versions"]) for record in records)),
-        ("Code", _counted(f"commit {commit}" for commit in commits)),
+        ("Code", made_by(records, classes) + _counted(f"commit {commit}" for commit in commits)),
     ]
+
+
+def made_by(records: list[dict], classes: Classes) -> list[str]:
+    """How many codes trained the records: a line for those that were shown to do the same."""
+    named = {e["training"]["hash"]: same[0]["training"]["hash"] for same in classes for e in same}
+    groups: dict[str | None, list[tuple[str | None, str | None]]] = {}
+    for record in records:
+        code = (record["code"] or {}).get("training")
+        groups.setdefault(named.get(code, code), []).append((code, record["device"]))
+    lines = []
+    for first, made in groups.items():
+        codes = {code for code, _ in made}
+        known = _number(len(codes), "code") if first else "codes that are not known"
+        line = f"{_number(len(made), 'record')} by {known}"
+        if len(codes) > 1:
+            line += ", shown to do the same on the CPU (docs/workflow.md)"
+        if unseen := sum(code != first and device != "cpu" for code, device in made):
+            line += f"; {unseen} trained on a GPU by code shown to do the same on the CPU only"
+        lines.append(line)
+    return lines
 
 
 def _claims(results: Path) -> dict[str, Any] | None:
@@ -118,7 +140,11 @@ def _counted(lines: Iterable[str]) -> list[str]:
     counts = sorted(Counter(lines).items(), key=lambda item: (-item[1], item[0]))
     if len(counts) == 1:
         return [counts[0][0]]
-    return [f"{line} ({count} run{'s' if count > 1 else ''})" for line, count in counts]
+    return [f"{line} ({_number(count, 'run')})" for line, count in counts]
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count > 1 else ''}"
 
 
 def _hardware(record: dict[str, Any]) -> str:
