@@ -10,7 +10,7 @@ __all__ = ["BinaryNet", "binarynet"]
 
 
 class BinaryNet(nn.Module):
-    """See :func:`binarynet`."""
+    """The network of :func:`binarynet`: its layers, in order, and the forward pass."""
 
     def __init__(
         self,

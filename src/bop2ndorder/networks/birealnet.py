@@ -45,7 +45,7 @@ class Block(nn.Module):
 
 
 class BiRealNet(nn.Module):
-    """See :func:`birealnet`."""
+    """The network of :func:`birealnet`: its layers, in order, and the forward pass."""
 
     def __init__(self, *, num_classes: int, width: float, image_size: int, latent: bool):
         super().__init__()

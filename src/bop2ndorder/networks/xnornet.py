@@ -10,7 +10,7 @@ __all__ = ["XNORNet", "xnornet"]
 
 
 class XNORNet(nn.Module):
-    """See :func:`xnornet`."""
+    """The network of :func:`xnornet`: its layers, in order, and the forward pass."""
 
     # The released loss adds 5e-7 times the sum of squares of these two; see `networks.adam_groups`.
     l2 = {"conv1.weight": 5e-7, "classifier.weight": 5e-7}
