@@ -5,6 +5,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from .overlay import Place
+
 Number = TypeVar("Number")
 Rate = Annotated[float, Field(gt=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -174,7 +176,7 @@ class Settings(Strict):
     numerics: Literal["native", "portable"] = "native"
 
 
-def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+def misfits(settings: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     """What does not go together in settings whose single values may be wrong themselves.
 
     Args:
@@ -191,48 +193,31 @@ def misfits(settings: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     except ValidationError:
         return
     if isinstance(network, str) and data.image_size < SMALLEST_IMAGE.get(network, 0):
-        yield (
-            ("data",),
-            (
-                f"{name!r} has images of {data.image_size} pixels; {network} needs at least "
-                f"{SMALLEST_IMAGE[network]}"
-            ),
-        )
+        needed = SMALLEST_IMAGE[network]
+        text = f"{name!r} has images of {data.image_size} pixels; {network} needs at least {needed}"
+        yield ("data",), text
     images = data.images(settings.get("train_on", "train"))
     if images < 1:
-        yield (
-            ("data",),
-            f"{name!r} keeps {data.validation} of {TRAIN_IMAGES[data.source]} images "
-            "for validation; none are left to train on",
-        )
+        kept = f"{name!r} keeps {data.validation} of {TRAIN_IMAGES[data.source]} images"
+        yield ("data",), f"{kept} for validation; none are left to train on"
     batch = settings.get("batch_size")
     if isinstance(batch, int) and images < batch:
         yield ("batch_size",), f"found {batch}; must be at most {images}, the images of {name!r}"
     elif isinstance(batch, int) and batch >= 1:
         yield from _instant_schedules(settings, images // batch)
     if isinstance(data.augment, ResizedCrop) != (data.source == "imagenet") and data.augment:
-        yield (
-            ("data",),
-            (
-                f"{name!r} cannot be augmented so: crop random_resized is for imagenet, pad for "
-                "the other sources"
-            ),
-        )
+        allowed = "crop random_resized is for imagenet, pad for the other sources"
+        yield ("data",), f"{name!r} cannot be augmented so: {allowed}"
 
 
-def _instant_schedules(
-    settings: dict[str, Any], steps: int
-) -> Iterator[tuple[tuple[str, ...], str]]:
+def _instant_schedules(settings: dict[str, Any], steps: int) -> Iterator[tuple[Place, str]]:
     """The schedules whose length comes to no step at all; an epoch has so many."""
     epochs = settings.get("epochs")
     epochs = epochs if isinstance(epochs, int) else 1
-    optimizer = settings.get("optimizer")
-    found = (
-        {("optimizer", key): v for key, v in optimizer.items()}
-        if isinstance(optimizer, dict)
-        else {}
-    )
-    for place, value in {**found, ("lr",): settings.get("lr")}.items():
+    found = {("lr",): settings.get("lr")}
+    if isinstance(optimizer := settings.get("optimizer"), dict):
+        found |= {("optimizer", key): value for key, value in optimizer.items()}
+    for place, value in found.items():
         for key, of in (("every", 1), ("until", epochs)) if isinstance(value, dict) else ():
             length = value.get(key)
             if isinstance(length, int | float) and 0 < length * of * steps <= 0.5:

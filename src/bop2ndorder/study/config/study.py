@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml.error import YAMLError
 
 from .claims import Claims
@@ -16,6 +16,8 @@ from .overlay import Place, depth, odd_keys, overlay, value_at
 from .problems import ParamsError, brief, explain_all
 from .runs import Entry, Run
 from .settings import Settings, misfits
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,19 @@ class _Checker:
             place = ("scales", str(scale), *place)
         self.problems[f"{'.'.join(place)}: {text}"] = None
 
-    def outline(self) -> None:
+    def valid(
+        self, model: type[M], found: Any, place: Place = (), scale: str | None = None
+    ) -> M | None:
+        """What stands at `place` as a model; None, and the mistakes reported, where it is none."""
         try:
-            Document.model_validate(self.document)
+            return model.model_validate(found)
         except ValidationError as error:
-            for place, text in explain_all(error, Document):
-                self.report(place, text)
+            for inner, text in explain_all(error, model):
+                self.report((*place, *inner), text, scale)
+        return None
+
+    def outline(self) -> None:
+        self.valid(Document, self.document)
 
     def entries(self, scale: str) -> Iterator[Entry]:
         """All runs of one scale whose settings are valid; the rest is reported."""
@@ -145,20 +154,12 @@ class _Checker:
         over = value_at(self.document, ("scales", scale, "claims")) or {}
         if not isinstance(section, dict):
             return None  # the outline's mistakes say so
-        try:
-            return Claims.model_validate(overlay(section, over))
-        except ValidationError as error:
-            for place, text in explain_all(error, Claims):
-                self.report(("claims", *place), text, scale)
-        return None
+        return self.valid(Claims, overlay(section, over), ("claims",), scale)
 
     def experiment(self, found: Any, place: Place, scale: str) -> Experiment | None:
         """The experiment; with mistakes in it, as much of it as is sound."""
-        try:
-            return Experiment.model_validate(found)
-        except ValidationError as error:
-            for inner, text in explain_all(error, Experiment):
-                self.report((*place, *inner), text, scale)
+        if whole := self.valid(Experiment, found, place, scale):
+            return whole
         sound: dict[str, Any] = {"seeds": [0]}
         for key, value in found.items() if isinstance(found, dict) else ():
             try:
