@@ -39,14 +39,13 @@ def kinds(study: Study) -> Short:
     return found
 
 
-def task(short: Short, images: Path, data: Path, resume: Path | None = None) -> dict[str, Any]:
+def task(short: Short, images: Path, data: Path) -> dict[str, Any]:
     """All that `exercise` can do with short runs: prepare their data, and train them.
 
     Args:
         short: name -> settings of a run.
         images: a folder that `draw` has filled.
         data: where the prepared data sets lie when it is trained.
-        resume: as `exercise` takes it.
     """
     return {
         "prepare": {
@@ -60,7 +59,7 @@ def task(short: Short, images: Path, data: Path, resume: Path | None = None) -> 
             name: {"settings": settings, "data": str(data / _data_name(settings))}
             for name, settings in short.items()
         },
-        "resume": resume and str(resume),
+        "resume": None,
     }
 
 

@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from ..run.progress import duration
 from .failures import Failed
-from .processes import CALLER
+from .processes import CALLER, tidy_at_sigterm
 from .products import Workflow
 from .verify import Kind, Outcome, committed, hold
 
@@ -59,7 +58,9 @@ def retrain(workflow: Workflow, params: str, count: int, seed: int | None = None
     )
     command = [sys.executable, "-m", "bop2ndorder", "--params", params, "--scale", workflow.scale]
     outcomes: list[Outcome] = []
-    with _scratch() as scratch, _running() as running:
+    tidy_at_sigterm()
+    with tempfile.TemporaryDirectory(prefix="bop2ndorder-") as folder, _running() as running:
+        scratch = Path(folder)
         here = replace(workflow, work=scratch)
         command += ["--work", str(scratch)]
         data = dict.fromkeys(run.data for run in planned.values())
@@ -137,21 +138,6 @@ def _running() -> Iterator[dict[str, subprocess.Popen]]:
         for process in processes.values():
             process.kill()
             process.wait()
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A temporary folder, removed at the end of the block, also where SIGTERM is the end."""
-
-    def end(number: int, _: object) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        with tempfile.TemporaryDirectory(prefix="bop2ndorder-") as folder:
-            yield Path(folder)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _say(text: str) -> None:

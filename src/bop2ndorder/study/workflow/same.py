@@ -65,10 +65,8 @@ def same(study: Study, only: str = "", check: bool = False) -> tuple[bool, str]:
     classes, code = read_classes(), code_at_hand()
     known = find_class(classes, code)
     if known and not (check or only):
-        return (
-            True,
-            f"It is noted already that the code at hand does the same as {_short(known[0])}.",
-        )
+        noted = f"that the code at hand does the same as {_short(known[0])}."
+        return True, f"It is noted already {noted}"
     if not classes:
         raise ValueError("no code is known yet: commit, and call `bop2ndorder same --begin`")
     entries = known or classes[-1]
