@@ -75,7 +75,7 @@ def settings_of(run: Run) -> dict[str, Any]:
 
 
 def advice(
-    comparison: str, choice: dict[str, dict[str, Any]], entries: Iterable[Entry], scale: str
+    comparison: str, choice: dict[str, dict[str, Any]], entries: list[Entry], scale: str
 ) -> list[tuple[bool, str]]:
     """For each arm whether the final comparison has its choice, and a sentence that says so.
 
@@ -85,13 +85,11 @@ def advice(
         entries: those of the study; the arm tuned_ARM of the comparison is held against the choice.
         scale: its name, for the place in params.yaml.
     """
-    used: dict[str, list] = {}
-    for entry in entries:
-        if entry.experiment == comparison:
-            used.setdefault(entry.arm, []).append(settings_of(entry.run))
     found = []
     for arm, best in choice.items():
-        agrees, sentence = _advise(best, used.get(f"tuned_{arm}", []))
+        tuned = (comparison, f"tuned_{arm}")
+        used = [settings_of(e.run) for e in entries if (e.experiment, e.arm) == tuned]
+        agrees, sentence = _advise(best, used)
         sentence = f"tuned_{arm} of {comparison} {sentence}"
         if not agrees:
             sentence += (

@@ -69,15 +69,14 @@ def robustness_table(records: Records) -> Table | None:
     summary = _robustness(records)
     if summary.empty:
         return None
+    tenths = "{:.1f}".format
     shown = pd.DataFrame(
         {
             "optimizer": summary["optimizer"].map(OPTIMIZERS),
             "settings": summary["settings"].astype(str),
-            "best (%)": summary["best"].map("{:.1f}".format),
-            "median (%)": summary["median"].map("{:.1f}".format),
-            "worst (%)": summary["worst"].map("{:.1f}".format),
-            "best − worst (points)": summary["range"].map("{:.1f}".format),
-            "spread (points)": summary["spread"].map("{:.1f}".format),
+            **{f"{name} (%)": summary[name].map(tenths) for name in ("best", "median", "worst")},
+            "best − worst (points)": summary["range"].map(tenths),
+            "spread (points)": summary["spread"].map(tenths),
             f"within {WITHIN:g} points of best (%)": summary["share_within"].map("{:.0f}".format),
         }
     )
