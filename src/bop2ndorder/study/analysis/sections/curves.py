@@ -6,7 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from ..names import COLOURS, OPTIMIZERS
+from ..names import COLOURS
 from ..records import ACCURACY, Records
 from ..statistics import mean_interval
 from ..style import image_axis
@@ -69,13 +69,9 @@ def line_styles(runs: pd.DataFrame) -> tuple[dict[str, str], dict]:
     Args:
         runs: `Records.runs` with a column "label".
     """
-    colours, dashes, used = {}, {}, dict.fromkeys(OPTIMIZERS, 0)
-    labels = runs[["label", "optimizer"]].drop_duplicates("label")
-    for label, optimizer in labels.itertuples(index=False):
-        colours[label] = COLOURS[optimizer]
-        dashes[label] = DASHES[used[optimizer] % len(DASHES)]
-        used[optimizer] += 1
-    return colours, dashes
+    optimizers = runs.drop_duplicates("label").set_index("label")["optimizer"]
+    places = optimizers.groupby(optimizers).cumcount() % len(DASHES)
+    return optimizers.map(COLOURS).to_dict(), places.map(dict(enumerate(DASHES))).to_dict()
 
 
 def describe_curve(records: Records) -> str:
