@@ -26,9 +26,8 @@ CHOSEN = {"network", "optimizer", "lr", "batch_size"}
 def ranked(records: Records) -> pd.DataFrame:
     """The settings of every arm, the best of each arm first: arm, setting, see `over_seeds`."""
     table = over_seeds(records.runs, ["arm", "setting"], records.accuracy)
-    order = table["mean"].sort_values(ascending=False, kind="stable", na_position="last").index
-    arms = pd.Categorical(table["arm"], categories=table["arm"].unique(), ordered=True)
-    return table.assign(arm=arms).loc[order].sort_values("arm", kind="stable").astype({"arm": str})
+    grids = [grid for _, grid in table.groupby("arm", sort=False)]
+    return pd.concat(grid.sort_values("mean", ascending=False, kind="stable") for grid in grids)
 
 
 def choose(records: Records, entries: Iterable[Entry]) -> dict[str, dict[str, Any]]:

@@ -142,7 +142,6 @@ def accuracy_table(records: Records) -> Table:
 
 def collapse_table(records: Records) -> Table | None:
     return _differences(
-        records,
         collapse(records),
         "collapse",
         "Gammas at the same threshold / noise floor",
@@ -154,7 +153,6 @@ def collapse_table(records: Records) -> Table | None:
 
 def decay_table(records: Records) -> Table | None:
     return _differences(
-        records,
         against_decay(records),
         "against_decay",
         "A threshold instead of a decay of gamma",
@@ -163,9 +161,7 @@ def decay_table(records: Records) -> Table | None:
     )
 
 
-def _differences(
-    records: Records, table: pd.DataFrame, name: str, title: str, what: str
-) -> Table | None:
+def _differences(table: pd.DataFrame, name: str, title: str, what: str) -> Table | None:
     if table.empty:
         return None
     shown = {
