@@ -123,8 +123,8 @@ def load_records(
 
     Args:
         entries: the entries of the study; those of other experiments are passed over.
-        results: the folder results/SCALE.
-        scale: its name, for captions.
+        results: the folder results/SCALE, which holds the records in runs/ID.
+        scale: quick, small or paper; named in every caption.
         experiment: its name; by default that of the first entry.
     """
     entries = list(entries)

@@ -40,33 +40,30 @@ def run_table(records: Records) -> Table:
         "missing" if missing else f"{value:.2f}"
         for missing, value in zip(runs["missing"], runs[records.accuracy], strict=True)
     ]
+    shown = {
+        "run": runs["run"],
+        "arm or axis": runs["arm"],
+        "seed": runs["seed"].astype(str),
+        ACCURACY[records.accuracy]: accuracy,
+    }
     return Table(
         "runs",
         "Every run",
         "The records behind this experiment are in runs/, in a folder of this name each.",
         runs.assign(**as_text).drop(columns=["setting", "source"]),
-        pd.DataFrame(
-            {
-                "run": runs["run"],
-                "arm or axis": runs["arm"],
-                "seed": runs["seed"].astype(str),
-                ACCURACY[records.accuracy]: accuracy,
-            }
-        ),
+        pd.DataFrame(shown),
     )
 
 
 def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str) -> None:
     """Write the tables and figures of one experiment to results/EXPERIMENT.
 
-    Args:
-        experiment: its name in params.yaml.
-        entries: its entries (those of other experiments are passed over).
-        results: the folder results/SCALE, which holds the records in runs/ID.
-        scale: quick, small or paper; named in every caption.
-
     Writes TABLE.csv and TABLE.md, FIGURE.png and FIGURE.svg, and exhibits.json, from which the
     report is made. A missing record is listed, and left out of means.
+
+    Args:
+        experiment: its name in params.yaml.
+        entries, results, scale: as `load_records` takes them.
     """
     records = load_records(entries, results, scale, experiment)
     folder = Path(results) / experiment
@@ -74,17 +71,15 @@ def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str
     for old in folder.iterdir():
         if old.suffix in (".csv", ".md", ".png", ".svg"):
             old.unlink()
-    shown = section_of(experiment)
-    write_json(
-        folder / "exhibits.json",
-        {
-            "experiment": experiment,
-            "title": shown.title.format(records.images),
-            "asks": shown.asks,
-            "exhibits": [exhibit.write(folder) for exhibit in exhibits_of(records).values()],
-            "missing": records.missing,
-        },
-    )
+    section = section_of(experiment)
+    shown = {
+        "experiment": experiment,
+        "title": section.title.format(records.images),
+        "asks": section.asks,
+        "exhibits": [exhibit.write(folder) for exhibit in exhibits_of(records).values()],
+        "missing": records.missing,
+    }
+    write_json(folder / "exhibits.json", shown)
 
 
 def summarise(entries: Iterable[Entry], results: Path, scale: str) -> None:

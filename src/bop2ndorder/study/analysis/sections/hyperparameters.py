@@ -47,20 +47,18 @@ def accuracy_table(records: Records) -> Table:
     along = _along_axes(records).rename(columns={"name": "part"})
     accuracy = pd.concat([along, _grid(records).assign(part="grid")], ignore_index=True)
     accuracy = accuracy.drop(columns="setting")
-    shown = pd.DataFrame(
-        {
-            "varied": accuracy["part"].replace("grid", "gamma × threshold"),
-            "optimizer": accuracy["optimizer"].map(OPTIMIZERS),
-            **accuracy[[*HYPERPARAMETERS]].map(schedule_text).replace("", "–"),
-            "validation accuracy (%)": [accuracy_cell(row) for row in accuracy.itertuples()],
-        }
-    )
+    shown = {
+        "varied": accuracy["part"].replace("grid", "gamma × threshold"),
+        "optimizer": accuracy["optimizer"].map(OPTIMIZERS),
+        **accuracy[[*HYPERPARAMETERS]].map(schedule_text).replace("", "–"),
+        "validation accuracy (%)": [accuracy_cell(row) for row in accuracy.itertuples()],
+    }
     return Table(
         "table",
         "Accuracy of every setting",
         "Validation accuracy after the last epoch.",
         accuracy,
-        shown,
+        pd.DataFrame(shown),
     )
 
 
@@ -70,16 +68,14 @@ def robustness_table(records: Records) -> Table | None:
     if summary.empty:
         return None
     tenths = "{:.1f}".format
-    shown = pd.DataFrame(
-        {
-            "optimizer": summary["optimizer"].map(OPTIMIZERS),
-            "settings": summary["settings"].astype(str),
-            **{f"{name} (%)": summary[name].map(tenths) for name in ("best", "median", "worst")},
-            "best − worst (points)": summary["range"].map(tenths),
-            "spread (points)": summary["spread"].map(tenths),
-            f"within {WITHIN:g} points of best (%)": summary["share_within"].map("{:.0f}".format),
-        }
-    )
+    shown = {
+        "optimizer": summary["optimizer"].map(OPTIMIZERS),
+        "settings": summary["settings"].astype(str),
+        **{f"{name} (%)": summary[name].map(tenths) for name in ("best", "median", "worst")},
+        "best − worst (points)": summary["range"].map(tenths),
+        "spread (points)": summary["spread"].map(tenths),
+        f"within {WITHIN:g} points of best (%)": summary["share_within"].map("{:.0f}".format),
+    }
     return Table(
         "summary",
         "Robustness over gamma × threshold",
@@ -87,7 +83,7 @@ def robustness_table(records: Records) -> Table | None:
         "(standard deviation over settings), and the larger the share of settings near the best, "
         "the less the choice matters.",
         summary,
-        shown,
+        pd.DataFrame(shown),
     )
 
 

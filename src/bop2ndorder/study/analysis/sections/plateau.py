@@ -53,14 +53,12 @@ def rise_table(records: Records) -> Table | None:
     table = rises(records)
     if table.empty:
         return None
-    shown = pd.DataFrame(
-        {
-            "optimizer": table["label"],
-            "last fifth but one (%)": table["before"].map("{:.2f}".format),
-            "last fifth (%)": table["last"].map("{:.2f}".format),
-            "rise (points)": table["rise"].map(signed),
-        }
-    )
+    shown = {
+        "optimizer": table["label"],
+        "last fifth but one (%)": table["before"].map("{:.2f}".format),
+        "last fifth (%)": table["last"].map("{:.2f}".format),
+        "rise (points)": table["rise"].map(signed),
+    }
     if table["low"].notna().any():
         shown["95 % interval"] = list(map(signed_interval, table["low"], table["high"]))
     return Table(
@@ -69,5 +67,5 @@ def rise_table(records: Records) -> Table | None:
         "Validation accuracy, averaged over the epochs of the last fifth of training and of the "
         "fifth before.",
         table,
-        shown,
+        pd.DataFrame(shown),
     )

@@ -36,14 +36,7 @@ RULE = (
 
 
 def write_claims(claims: Claims, entries: Iterable[Entry], results: Path, scale: str) -> None:
-    """Write results/claims.csv.
-
-    Args:
-        claims: the claims and what decides them.
-        entries: the entries of the study.
-        results: the folder results/SCALE, which holds the records in runs/ID.
-        scale: quick, small or paper.
-    """
+    """Write the verdicts of `judge` to results/claims.csv."""
     table = judge(claims, list(entries), Path(results), scale)
     text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     Path(results).mkdir(parents=True, exist_ok=True)
@@ -52,6 +45,10 @@ def write_claims(claims: Claims, entries: Iterable[Entry], results: Path, scale:
 
 def judge(claims: Claims, entries: list[Entry], results: Path, scale: str) -> pd.DataFrame:
     """The verdicts, as claims.csv has them.
+
+    Args:
+        claims: the claims and what decides them.
+        entries, results, scale: as `load_records` takes them, of all experiments.
 
     Returns:
         one row a claim (its comparison is called `overall`) and one a comparison and level. effect,
@@ -175,38 +172,34 @@ def verdict_table(table: pd.DataFrame) -> Table:
                   if (claim, one) in compared.index)
         for claim in rows["claim"]
     ]  # fmt: skip
-    shown = pd.DataFrame(
-        {
-            "claim": rows["claim"] + " " + rows["statement"],
-            "verdict": rows["verdict"],
-            "its comparisons": counts,
-        }
-    )
+    shown = {
+        "claim": rows["claim"] + " " + rows["statement"],
+        "verdict": rows["verdict"],
+        "its comparisons": counts,
+    }
     if rows["withdrawn"].any():
         shown["withdrawn, and why"] = rows["withdrawn"]
-    return Table("claims", "Verdicts", RULE, rows, shown)
+    return Table("claims", "Verdicts", RULE, rows, pd.DataFrame(shown))
 
 
 def comparison_table(table: pd.DataFrame, claim: str) -> Table:
     """The comparisons of one claim."""
     rows = table[(table["claim"] == claim) & (table["comparison"] != OVERALL)]
-    shown = pd.DataFrame(
-        {
-            "comparison": rows["comparison"].str.replace("_", " "),
-            "experiment": rows["experiment"],
-            "data": rows["data"],
-            "effect on": [_what(row) for row in rows.itertuples()],
-            "effect": [_effect(row) for row in rows.itertuples()],
-            "95 % interval": [_interval(row) for row in rows.itertuples()],
-            "margin": rows["margin"].map("{:g}".format),
-            "n": [_counted(row.n, row.over) for row in rows.itertuples()],
-            "verdict": rows["verdict"],
-            "remark": rows["note"],
-        }
-    )
+    shown = {
+        "comparison": rows["comparison"].str.replace("_", " "),
+        "experiment": rows["experiment"],
+        "data": rows["data"],
+        "effect on": [_what(row) for row in rows.itertuples()],
+        "effect": [_effect(row) for row in rows.itertuples()],
+        "95 % interval": [_interval(row) for row in rows.itertuples()],
+        "margin": rows["margin"].map("{:g}".format),
+        "n": [_counted(row.n, row.over) for row in rows.itertuples()],
+        "verdict": rows["verdict"],
+        "remark": rows["note"],
+    }
     if not shown["remark"].any():
         del shown["remark"]
-    return Table(claim, claim, "", rows, shown)
+    return Table(claim, claim, "", rows, pd.DataFrame(shown))
 
 
 def _what(row) -> str:
