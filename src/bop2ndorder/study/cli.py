@@ -123,12 +123,12 @@ def train(load: Load, run: str) -> None:
 def evaluate(load: Load, runs: tuple[str, ...]) -> None:
     """Check the files of RUNS and write their records."""
     from .run.evaluate import accuracy
-    from .workflow.make import record
+    from .workflow.make import write_record
 
     workflow = load()
     for run in runs:
         _one(workflow.runs, run, "run")
-        metrics = record(workflow, run)
+        metrics = write_record(workflow, run)
         split, top1 = accuracy(metrics)
         click.echo(f"{run}: {split} top-1 {top1:.2f} %")
 

@@ -12,7 +12,7 @@ from .failures import Failed, missing_runs, noted
 from .products import Workflow
 
 
-def record(workflow: Workflow, run: str) -> dict[str, Any]:
+def write_record(workflow: Workflow, run: str) -> dict[str, Any]:
     """Write the record of a finished run and give its metrics; see `evaluate`."""
     folder = workflow.record(run)
     with noted(workflow.note(run), folder):
@@ -57,7 +57,7 @@ def salvage(workflow: Workflow) -> Iterator[str]:
         finished = (workflow.run(run) / DONE).exists()
         if finished and (workflow.unrecorded(run) or not workflow.recorded(run)):
             with suppress(Failed):
-                record(workflow, run)
+                write_record(workflow, run)
     workflow = replace(workflow)  # it keeps what it has seen
     for product in workflow.products:
         if workflow.is_current(product):
