@@ -44,7 +44,7 @@ def network(name: str, dtype: torch.dtype) -> tuple[nn.Module, list[nn.Parameter
     for n, norm in enumerate(m for m in net.modules() if isinstance(m, NORMS)):
         random = np.random.RandomState(seed + 500 + n)
         with torch.no_grad():
-            if norm.weight is not None:
+            if isinstance(norm.weight, nn.Parameter):
                 norm.weight.copy_(torch.from_numpy(random.uniform(0.5, 1.5, len(norm.weight))))
             norm.bias.copy_(torch.from_numpy(random.uniform(-0.5, 0.5, len(norm.bias))))
     return net, kernels

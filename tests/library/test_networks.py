@@ -1,5 +1,7 @@
 """Architectures: sizes, names, errors, and the layers where Keras and torch differ."""
 
+import copy
+import io
 import itertools
 import math
 
@@ -10,7 +12,13 @@ from torch import nn
 
 from bop2ndorder.binary import binary_layers, binary_parameters
 from bop2ndorder.networks import adam_groups, binarynet, birealnet, build, xnornet
-from bop2ndorder.networks.layers import ChannelLayerNorm, avg_pool_same, flatten_hwc, pad_same
+from bop2ndorder.networks.layers import (
+    ChannelLayerNorm,
+    avg_pool_same,
+    batch_norm,
+    flatten_hwc,
+    pad_same,
+)
 
 SMALL = [
     ("binarynet", 16, {"width": 2, "dense": 6}),
@@ -111,12 +119,69 @@ def test_initial_values_of_real_kernels():
 def test_normalization_settings():
     def settings(net):
         norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-        return [(m.eps, round(1 - m.momentum, 9), m.weight is not None) for m in norms]
+        return [(m.eps, round(1 - m.momentum, 9), "weight" in m._parameters) for m in norms]
 
     assert settings(binarynet(2, 4)) == [(1e-3, 0.99, False)] * 9
     xnor = [(1e-5, 0.9, True), *[(1e-4, 0.9, True)] * 6, (1e-3, 0.9, True)]
     assert settings(xnornet(5, 0.02, 64)) == xnor
     assert settings(birealnet(5, 0.05, 64)) == [(1e-3, 0.8, True)] * 20
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last, None])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_batch_norm_without_scale_is_torchs_without_weight_to_the_bit(layout, training, dtype):
+    torch.manual_seed(0)
+    shape = (9, 20, 5, 7) if layout else (9, 20)
+    x, slope = (3 + 2 * torch.randn(shape, dtype=dtype) for _ in range(2))
+    if layout:
+        x, slope = (t.to(memory_format=layout) for t in (x, slope))
+    norm = batch_norm(20, eps=1e-3, momentum=0.99, scale=False, spatial=layout is not None)
+    norm.to(dtype).train(training)
+    nn.init.normal_(norm.bias)
+    nn.init.uniform_(norm.running_mean)
+    nn.init.uniform_(norm.running_var)
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    bias = nn.Parameter(norm.bias.detach().clone())
+
+    def results(output, inputs, biases, *statistics):
+        output.backward(slope)
+        return [output, inputs.grad, biases.grad, *statistics]
+
+    one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    plain = F.batch_norm(one, mean, variance, None, bias, training, norm.momentum, norm.eps)
+    expected = results(plain, one, bias, mean, variance)
+    found = results(norm(other), other, norm.bias, norm.running_mean, norm.running_var)
+    assert all(map(torch.equal, expected, found))
+
+
+def test_batch_norm_without_scale_trains_and_saves_no_weight():
+    net = binarynet(2, 4)
+    names = {name.rpartition(".")[2] for name in net.state_dict() if name.startswith("norm")}
+    assert names == {"bias", "running_mean", "running_var", "num_batches_tracked"}
+    assert not [name for name, _ in net.named_parameters() if name == "norm1.weight"]
+    assert repr(net.norm1) == repr(nn.BatchNorm2d(2, eps=1e-3, momentum=1 - 0.99))
+    saved = io.BytesIO()
+    torch.save(net, saved)
+    saved.seek(0)
+    twins = copy.deepcopy(net), torch.load(saved, weights_only=False)
+    for twin in (*twins, net.to("meta"), net.double().to(memory_format=torch.channels_last)):
+        first, *_ = twin.parameters()
+        assert twin.norm1.weight.shape == (2,) and not twin.norm1.weight.requires_grad
+        assert (twin.norm1.weight.device, twin.norm1.weight.dtype) == (first.device, first.dtype)
+    assert all((twin.norm1.weight == 1).all() for twin in twins)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("name", "image_size", "settings"), SMALL)
+def test_the_backward_pass_runs_on_a_gpu(name, image_size, settings):
+    """In channels-last maps, as the study trains; no GPU has run this yet."""
+    net = build(name, 7, image_size, **settings).to("cuda", memory_format=torch.channels_last)
+    images = torch.randn(3, 3, image_size, image_size, device="cuda")
+    images = images.to(memory_format=torch.channels_last)
+    F.cross_entropy(net(images), torch.arange(3, device="cuda")).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_layer_norm_is_over_the_channels_of_each_pixel():

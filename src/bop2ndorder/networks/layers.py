@@ -15,7 +15,8 @@ def batch_norm(
         features: number of channels.
         eps: added to the variance.
         momentum: weight of the *old* moving statistics, as in Keras; torch's is 1 - momentum.
-        scale: whether it multiplies by a learned ``weight``; it always adds a ``bias``.
+        scale: whether it multiplies by a learned ``weight``; else that is a buffer of ones, neither
+            trained nor saved. It always adds a learned ``bias``.
         spatial: for (N, C, H, W) inputs, else for (N, C).
 
     The moving variance is torch's, the unbiased one. So is that of the released code on maps of
@@ -23,7 +24,11 @@ def batch_norm(
     """
     norm = (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(features, eps=eps, momentum=1 - momentum)
     if not scale:
-        norm.register_parameter("weight", None)
+        # Not None, which changes no bit on the CPU: on CUDA torch then leaves cuDNN for a kernel of
+        # its own that returns no gradient for the bias of channels-last maps.
+        ones = norm.weight.detach()
+        del norm.weight
+        norm.register_buffer("weight", ones, persistent=False)
     return norm
 
 
