@@ -9,6 +9,8 @@ baseline of both papers, trained by an optimizer for real weights and clipped af
 import torch
 from torch import nn
 
+from . import float16
+
 __all__ = [
     "BinaryConv2d",
     "BinaryLinear",
@@ -18,6 +20,7 @@ __all__ = [
     "clip_latent",
     "sign",
     "ste_sign",
+    "use_float16",
 ]
 
 
@@ -110,6 +113,8 @@ class _Binary(nn.Module):
     """What the binary layers share: how weights start and what the forward pass sees of them."""
 
     latent: bool
+    binary_input = False
+    float16 = False  # whether the forward pass is summed in float16; `use_float16` sets it
 
     def reset_parameters(self) -> None:
         if self.latent:
@@ -131,6 +136,8 @@ class BinaryConv2d(_Binary, nn.Conv2d):
         in_channels, out_channels, kernel_size, stride, padding: as in :class:`torch.nn.Conv2d`;
             padding is with zeros.
         latent: keep real-valued weights and use their :func:`ste_sign` (default: False).
+        binary_input: whoever builds the layer promises inputs of -1 and +1, or zeros that pad them,
+            so that :func:`use_float16` may choose it (default: False).
 
     Weights (OIHW) start as random signs, or Glorot uniform where latent, drawn from torch's
     generator. The released code starts all from Glorot uniform values, whose signs its optimizer
@@ -138,12 +145,23 @@ class BinaryConv2d(_Binary, nn.Conv2d):
     """
 
     def __init__(
-        self, in_channels, out_channels, kernel_size, stride=1, padding=0, *, latent=False
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        *,
+        latent=False,
+        binary_input=False,
     ):
         self.latent = latent  # first: the next line draws the weights
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+        self.binary_input = binary_input
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.float16:
+            return float16.conv2d(x, self.binary_weight, self.stride, self.padding)
         return self._conv_forward(x, self.binary_weight, None)
 
 
@@ -152,14 +170,17 @@ class BinaryLinear(_Binary, nn.Linear):
 
     Args:
         in_features, out_features: as in :class:`torch.nn.Linear`; the weights are (out, in).
-        latent: keep real-valued weights and use their :func:`ste_sign` (default: False).
+        latent, binary_input: as in :class:`BinaryConv2d`.
     """
 
-    def __init__(self, in_features, out_features, *, latent=False):
+    def __init__(self, in_features, out_features, *, latent=False, binary_input=False):
         self.latent = latent  # first: the next line draws the weights
         super().__init__(in_features, out_features, bias=False)
+        self.binary_input = binary_input
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.float16:
+            return float16.linear(x, self.binary_weight)
         return nn.functional.linear(x, self.binary_weight)
 
 
@@ -218,3 +239,22 @@ def clip_latent(model: nn.Module) -> None:
     for layer in binary_layers(model).values():
         if layer.latent:
             layer.weight.clamp_(-1, 1)
+
+
+def use_float16(model: nn.Module) -> list[str]:
+    """Sum forward passes in float16 wherever that changes no bit of them; the rest stays as it is.
+
+    Args:
+        model: with binary layers, of which those are taken that have ``binary_input`` and so few
+            terms that float16 holds every sum of them (:mod:`bop2ndorder.float16`, which also says
+            what a GPU has to be told).
+
+    Returns:
+        the names of those layers.
+    """
+    found = []
+    for name, layer in binary_layers(model).items():
+        layer.float16 = layer.binary_input and float16.is_exact(layer.weight.shape)
+        if layer.float16:
+            found.append(name)
+    return found

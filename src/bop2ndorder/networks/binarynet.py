@@ -35,23 +35,24 @@ class BinaryNet(nn.Module):
             return batch_norm(features, eps=1e-3, momentum=0.99, scale=False, spatial=spatial)
 
         f = width
-        self.conv1 = BinaryConv2d(3, f, 3, latent=latent)
+        signs = {"latent": latent, "binary_input": True}
+        self.conv1 = BinaryConv2d(3, f, 3, latent=latent)  # of the images
         self.norm1 = normalization(f, spatial=True)
-        self.conv2 = BinaryConv2d(f, f, 3, padding=1, latent=latent)
+        self.conv2 = BinaryConv2d(f, f, 3, padding=1, **signs)
         self.norm2 = normalization(f, spatial=True)
-        self.conv3 = BinaryConv2d(f, 2 * f, 3, padding=1, latent=latent)
+        self.conv3 = BinaryConv2d(f, 2 * f, 3, padding=1, **signs)
         self.norm3 = normalization(2 * f, spatial=True)
-        self.conv4 = BinaryConv2d(2 * f, 2 * f, 3, padding=1, latent=latent)
+        self.conv4 = BinaryConv2d(2 * f, 2 * f, 3, padding=1, **signs)
         self.norm4 = normalization(2 * f, spatial=True)
-        self.conv5 = BinaryConv2d(2 * f, 4 * f, 3, padding=1, latent=latent)
+        self.conv5 = BinaryConv2d(2 * f, 4 * f, 3, padding=1, **signs)
         self.norm5 = normalization(4 * f, spatial=True)
-        self.conv6 = BinaryConv2d(4 * f, 4 * f, 3, padding=1, latent=latent)
+        self.conv6 = BinaryConv2d(4 * f, 4 * f, 3, padding=1, **signs)
         self.norm6 = normalization(4 * f, spatial=True)
-        self.dense1 = BinaryLinear(4 * f * map_size**2, dense, latent=latent)
+        self.dense1 = BinaryLinear(4 * f * map_size**2, dense, **signs)
         self.norm7 = normalization(dense, spatial=False)
-        self.dense2 = BinaryLinear(dense, dense, latent=latent)
+        self.dense2 = BinaryLinear(dense, dense, **signs)
         self.norm8 = normalization(dense, spatial=False)
-        self.dense3 = BinaryLinear(dense, num_classes, latent=latent)
+        self.dense3 = BinaryLinear(dense, num_classes, **signs)
         self.norm9 = normalization(num_classes, spatial=False)
 
     def forward(self, x: Tensor) -> Tensor:

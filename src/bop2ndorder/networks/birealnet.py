@@ -36,7 +36,9 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(
                 OrderedDict(conv=_real_conv(inputs, outputs, 1), norm=_norm(outputs))
             )
-        self.conv = BinaryConv2d(inputs, outputs, 3, stride=stride, latent=latent)
+        self.conv = BinaryConv2d(
+            inputs, outputs, 3, stride=stride, latent=latent, binary_input=True
+        )
         self.norm = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
