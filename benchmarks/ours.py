@@ -15,7 +15,7 @@ from contestant import serve
 
 from bop2ndorder.store import write_done, write_json
 from bop2ndorder.study.data import open_data
-from bop2ndorder.study.run.train import use_deterministic_kernels
+from bop2ndorder.study.run.deterministic import use_deterministic_kernels
 from bop2ndorder.study.run.trainer import Trainer
 
 IMAGES = 10_000

@@ -10,6 +10,8 @@ from bop2ndorder.study.numerics import pin
 # Before torch is imported: small tensors gain nothing from threads, and on a busy machine two
 # threads that wait for each other take ten times as long as one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before a test uses CUDA that does not train; see study/run/deterministic.py.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # As the command line does, which tests call in this process.
 pin("numpy")
 pin("torch")

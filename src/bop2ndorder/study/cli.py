@@ -3,7 +3,6 @@
 Imports stand inside the commands, so that each starts as fast as what it does allows.
 """
 
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -99,8 +98,6 @@ def train(load: Load, run: str) -> None:
 
     # The GPU before torch, for CUDA reads it once.
     with noted(workflow.note(run), workflow.run(run)), leased_gpu():
-        # cuBLAS reads this when it is loaded; without it, its sums differ from call to call.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         if planned.settings.numerics == "portable":
             pin("torch")
         import torch

@@ -12,6 +12,7 @@ from torch import nn
 from ...weights import save_weights
 from ..data.dataset import Data
 from ..numerics import require
+from .deterministic import use_deterministic_kernels
 from .evaluate import TIMES
 from .trainer import Trainer
 
@@ -47,11 +48,12 @@ def train(
         FloatingPointError: a loss is no longer a finite number.
         ValueError: the checkpoint is damaged, or the batch is larger than the data.
         OSError: the checkpoint cannot be written.
-        RuntimeError: numerics are to be portable, and torch was loaded otherwise; says what to set.
+        RuntimeError: numerics are to be portable, and torch was loaded otherwise; or CUDA was used
+            before what it needs was set. Says what to do.
     """
     require(settings, device)
     torch.set_num_threads(settings["threads"])
-    use_deterministic_kernels()
+    use_deterministic_kernels(device)
     torch.manual_seed(settings["seed"])
     trainer = Trainer(settings, data, device)
     history = trainer.resume(checkpoint) if checkpoint.exists() else []
@@ -66,13 +68,6 @@ def train(
     save_weights(trainer.network, folder / "weights.safetensors")
     checkpoint.unlink(missing_ok=True)
     return trainer.network, history
-
-
-def use_deterministic_kernels() -> None:
-    """Make torch choose kernels whose results do not vary from call to call, or refuse."""
-    torch.use_deterministic_algorithms(True)
-    # It would also fill every new tensor, to show reads of unset memory: a tenth of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def write_history(history: list[dict[str, Any]], path: Path) -> None:
