@@ -219,10 +219,17 @@ def test_a_setting_with_a_default_is_in_the_ids_it_changes_only(study, tmp_path)
     run = next(iter(study.runs("small").values()))
     assert run.settings.numerics == "native"
     named = run.settings.model_dump()
-    given = {name: value for name, value in named.items() if name != "numerics"}
+    later = ("numerics", "precision")
+    given = {name: value for name, value in named.items() if name not in later}
     assert Run.of(Settings.model_validate(given)) == run
-    assert Run.of(Settings.model_validate(named | {"numerics": "portable"})).id != run.id
+    for other in ({"numerics": "portable"}, {"precision": "tf32"}, {"precision": "float16"}):
+        assert Run.of(Settings.model_validate(named | other)).id != run.id
     assert {found.settings.numerics for found in study.runs("quick").values()} == {"portable"}
+
+
+def test_only_the_published_scale_has_another_precision_than_a_cpu(study):
+    found = {scale: {r.settings.precision for r in study.runs(scale).values()} for scale in SCALES}
+    assert found == {"quick": {"float32"}, "small": {"float32"}, "paper": {"tf32"}}
 
 
 @pytest.mark.parametrize("scale", ["quick", "small"])

@@ -174,6 +174,7 @@ class Settings(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     threads: Annotated[int, Field(ge=1, le=1024)]
     numerics: Literal["native", "portable"] = "native"
+    precision: Literal["float32", "tf32", "float16"] = "float32"
 
 
 def misfits(settings: dict[str, Any]) -> Iterator[tuple[Place, str]]:

@@ -14,6 +14,7 @@ from ..data.dataset import Data
 from ..numerics import require
 from .deterministic import use_deterministic_kernels
 from .evaluate import TIMES
+from .precision import use_precision
 from .trainer import Trainer
 
 
@@ -48,12 +49,13 @@ def train(
         FloatingPointError: a loss is no longer a finite number.
         ValueError: the checkpoint is damaged, or the batch is larger than the data.
         OSError: the checkpoint cannot be written.
-        RuntimeError: numerics are to be portable, and torch was loaded otherwise; or CUDA was used
-            before what it needs was set. Says what to do.
+        RuntimeError: numerics are to be portable, and torch was loaded otherwise; CUDA was used
+            before what it needs was set; or torch reports another precision. Says what to do.
     """
     require(settings, device)
     torch.set_num_threads(settings["threads"])
     use_deterministic_kernels(device)
+    use_precision(settings, device)
     torch.manual_seed(settings["seed"])
     trainer = Trainer(settings, data, device)
     history = trainer.resume(checkpoint) if checkpoint.exists() else []

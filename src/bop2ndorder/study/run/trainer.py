@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from ...binary import binary_layers, binary_parameters, clip_latent
+from ...binary import binary_layers, binary_parameters, clip_latent, use_float16
 from ...networks import adam_groups, build
 from ...optim import Bop, Bop2ndOrder, FlipOptimizer
 from ...schedules import (
@@ -49,6 +49,8 @@ class Trainer:
         self.network = build(
             num_classes=data.num_classes, image_size=data.image_size, **network_settings(settings)
         ).to(device, memory_format=torch.channels_last)
+        if settings.get("precision") == "float16":
+            use_float16(self.network)
         self.flipper, real = _flip_optimizer(self.network, settings["optimizer"])
         # Keras's Adam, as released; its epsilon is set at each step (see `_adam_step`).
         self.adam = torch.optim.Adam(adam_groups(self.network, real), fused=True)
