@@ -127,12 +127,12 @@ def test_images_that_are_no_download_are_called_so(study, tmp_path):
 
 
 def test_provenance_counts_what_differs():
-    other = {**RECORD, "device": "a card", "dirty": True}
+    other = {**RECORD, "device": "a card", "precision": "tf32", "dirty": True}
     lost = {**RECORD, **dict.fromkeys(ORIGIN)}
     found = dict(provenance([RECORD, RECORD, other], planned=4, classes=[]))
     assert found["Runs"] == ["3 of 4 have a record"]
     assert found["Training time"] == ["4.5 min in all"]
-    assert found["Hardware"] == ["one, 2 cores (2 runs)", "a card, one, 2 cores (1 run)"]
+    assert found["Hardware"] == ["one, 2 cores (2 runs)", "a card in tf32, one, 2 cores (1 run)"]
     assert found["Numerics"] == ["in_force native, aten AVX2"]
     assert found["Code"] == [
         "3 records by 1 code",

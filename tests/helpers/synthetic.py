@@ -92,6 +92,7 @@ def write_record(run, folder: Path) -> None:
             "mkl": None,
             "numpy": "baseline",
         },
+        "precision": "float32",
         "train_seconds": 12.5,
         "images_per_second": [1000.0] * settings["epochs"],
     }

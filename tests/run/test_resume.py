@@ -115,7 +115,7 @@ def test_times_of_before_a_stop_are_kept(digits, tmp_path):
         train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
     _, rows = train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=seen.append)
     assert rows == seen and len(rows) == EPOCHS
-    noted = origin(tmp_path / "run", rows, "cpu")
+    noted = origin(tmp_path / "run", settings(), rows, "cpu")
     speeds = [row["images_per_second"] for row in seen]
     assert noted["images_per_second"] == [round(speed, 1) for speed in speeds]
     assert noted["train_seconds"] == round(sum(STEPS * BATCH / speed for speed in speeds), 3)

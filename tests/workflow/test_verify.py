@@ -29,6 +29,7 @@ MACHINE = {
     "processor": {"model": "P1", "vendor": "V", "extensions": ["avx2", "fma"], "cores": 2},
     "numerics": {"in_force": "portable", "aten": "AVX2", "onednn": "Intel AVX2",
                  "mkl": "COMPATIBLE", "numpy": "baseline"},
+    "precision": "float32",
     "versions": {"python": "3.11.7", "torch": "2.14.1", "libc": "glibc 2.36"},
 }  # fmt: skip
 ALL_SAME = "2 of 2 records reproduced bit for bit"
@@ -136,6 +137,10 @@ EXCUSES = {
     "record on a GPU": (GPU, {}, "device (GPU 1, here cpu), numerics (native, here portable)"),
     "run on a GPU": ({}, GPU, "device (cpu, here GPU 1), numerics (portable, here native)"),
     "another GPU": (GPU, GPU | {"device": "GPU 2"}, "device (GPU 1, here GPU 2)"),
+    "no TF32 here": (GPU | {"precision": "tf32"}, GPU, "precision (tf32, here float32)"),
+    "another cuDNN": (
+        GPU | {"versions": {"cudnn": "91300"}}, GPU | {"versions": {"cudnn": "91002"}},
+        "cudnn (91300, here 91002)"),
     "native record": (NATIVE, {}, "numerics (native, here portable)"),
     "no AVX2 here": ({}, NATIVE | OLD, "numerics (portable, here native)"),
     "no MKL here": ({}, {"numerics": {"in_force": "native", "mkl": None}},

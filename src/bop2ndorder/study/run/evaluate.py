@@ -17,8 +17,8 @@ RECORD = ("metrics.json", "history.csv", "provenance.json")
 TIMES = "images_per_second"
 # What a record says of how its run was made, and what no other run of the same result repeats.
 ORIGIN = (
-    "code", "commit", "dirty", "versions", "device", "processor", "system", "threads", "numerics",
-    "train_seconds", TIMES,
+    "code", "commit", "dirty", "versions", "device", "capability", "processor",
+    "system", "threads", "numerics", "precision", "graph", "train_seconds", TIMES,
 )  # fmt: skip
 PREFIX = {"validation": "val", "test": "test"}
 

@@ -1,5 +1,6 @@
 """Where a number comes from: data and settings; code, versions, machine and times."""
 
+import ctypes
 import importlib.metadata
 import os
 import platform
@@ -17,6 +18,7 @@ from ..config.codes import code_at_hand
 from ..data.dataset import Data
 from ..numerics import cpuinfo, in_force
 from .evaluate import TIMES
+from .precision import precision_in_force
 
 LIBRARIES = ("torch", "numpy", "safetensors")
 VECTORS = re.compile(r"sse4_2|avx.*|fma|amx.*")
@@ -47,15 +49,19 @@ def run_facts(
     }
 
 
-def origin(folder: Path, history: list[dict[str, Any]], device: str) -> dict[str, Any]:
+def origin(
+    folder: Path, settings: dict[str, Any], history: list[dict[str, Any]], device: str
+) -> dict[str, Any]:
     """What another commit, machine or hour changes; the disk and the user are left out.
 
     Args:
         folder: of the run, which holds its weights: so the note is known to be of this result.
+        settings: of the run.
         history: the rows of all epochs, those before the run was resumed too, with their speeds.
         device: on which it was trained, "cpu" or a CUDA device.
     """
     images = history[0]["images_seen"]  # of each epoch
+    on_gpu = device != "cpu"
     return {
         "weights_sha256": file_sha256(folder / "weights.safetensors"),
         "code": {part: code["hash"] for part, code in code_at_hand().items()},
@@ -64,12 +70,16 @@ def origin(folder: Path, history: list[dict[str, Any]], device: str) -> dict[str
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in LIBRARIES},
             "libc": " ".join(platform.libc_ver()),
+            **(cuda_versions() if on_gpu else {}),
         },
-        "device": device if device == "cpu" else torch.cuda.get_device_name(),
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "capability": "{}.{}".format(*torch.cuda.get_device_capability(device)) if on_gpu else None,
         "processor": processor(),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "numerics": in_force(device),
+        "precision": precision_in_force(settings, device),
+        "graph": on_gpu and settings.get("graph") == "auto",
         # Of all epochs, evaluation apart.
         "train_seconds": round(sum(images / row[TIMES] for row in history), 3),
         TIMES: [round(row[TIMES], 1) for row in history],
@@ -94,6 +104,28 @@ def processor() -> dict[str, Any]:
         "extensions": sorted(filter(VECTORS.fullmatch, found.get("flags", "").split())),
         "cores": os.cpu_count(),
     }
+
+
+def cuda_versions() -> dict[str, str | None]:
+    """Of the CUDA and the cuDNN that torch computes with, and of the driver below them."""
+    return {
+        "cuda": torch.version.cuda,
+        "cudnn": str(torch.backends.cudnn.version()),
+        "driver": driver(),
+    }
+
+
+def driver() -> str | None:
+    """The version of NVIDIA's driver, from the library that comes with it; None where it is not."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+    version = ctypes.create_string_buffer(80)  # NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
+    nvml.nvmlInit_v2()
+    failed = nvml.nvmlSystemGetDriverVersion(version, len(version))
+    nvml.nvmlShutdown()
+    return None if failed else version.value.decode()
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -46,5 +46,5 @@ def train_run(
     network, history = train(settings, data, folder, checkpoint, device, on_epoch)
     write_json(folder / "run.json", run_facts(run, settings, data, network))
     note.parent.mkdir(parents=True, exist_ok=True)
-    write_json(note, origin(folder, history, device))
+    write_json(note, origin(folder, settings, history, device))
     write_done(folder, RUN_FILES)

@@ -1,8 +1,8 @@
 """Whether the runs on this machine are those of the committed records.
 
 What differs is excused where record and run were made with something other that may change bits:
-the numerics in force, a library, the device, and between native records the processor. It is then
-said whether the difference of top-1 accuracy lies within what seeds do:
+the numerics or the precision in force, a library, the device, and between native records the
+processor. It is then said whether the difference of top-1 accuracy lies within what seeds do:
 
     |difference| <= t(0.975, n - 1) * s * sqrt(2)
 
@@ -250,7 +250,8 @@ def _excuses(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
 def _machine(made: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What may change bits beside settings, data and code; and what may do so without pins."""
     processor, numerics = made.get("processor") or {}, made.get("numerics") or {}
-    always = {"device": made.get("device"), "numerics": _numerics(made)}
+    always = {name: made.get(name) for name in ("device", "precision")}
+    always["numerics"] = _numerics(made)
     native = {
         "processor": processor.get("model"),
         "extensions": " ".join(processor.get("extensions") or ["not recorded"]),

@@ -150,7 +150,7 @@ def _number(count: int, noun: str) -> str:
 def _hardware(record: dict[str, Any]) -> str:
     if record["processor"] is None:
         return "unknown"
-    gpu = "" if record["device"] == "cpu" else f"{record['device']}, "
+    gpu = "" if record["device"] == "cpu" else f"{record['device']} in {record['precision']}, "
     return f"{gpu}{record['processor']['model']}, {record['processor']['cores']} cores"
 
 
