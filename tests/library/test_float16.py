@@ -214,7 +214,13 @@ def test_under_compilation():
         BinaryConv2d(4, 6, 3, padding=1, binary_input=True), nn.Flatten(),
         BinaryLinear(150, 3, binary_input=True),
     )  # fmt: skip
-    use_float16(net)
     x = sign(torch.randn(2, 4, 5, 5))
     expected = net(x)
-    assert torch.equal(torch.compile(net, backend="aot_eager", fullgraph=True)(x), expected)
+    expected.square().sum().backward()
+    gradients = [parameter.grad.clone() for parameter in net.parameters()]
+    net.zero_grad()
+    assert use_float16(net) == ["0", "2"]
+    found = torch.compile(net, backend="aot_eager", fullgraph=True)(x)
+    found.square().sum().backward()
+    assert torch.equal(found, expected)
+    assert all(map(torch.equal, (p.grad for p in net.parameters()), gradients))
