@@ -16,10 +16,17 @@ beside them with an optimizer of their own::
 
     binary, real = binary_parameters(model)
     flip, adam = Bop2ndOrder(binary, gamma=1e-6), torch.optim.Adam(real, lr=0.01)
+
+Hyperparameters are numbers, or tensors without dimensions on the weights' device, float32 or
+float64. What is in a tensor is never read back: it may change from step to step under torch.compile
+or in a CUDA graph, and only its type, dtype and device are checked. In float64 it does what the
+number does. No GPU has run this yet.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +35,8 @@ from torch.optim import Optimizer
 from .binary import is_binary
 
 __all__ = ["Bop", "Bop2ndOrder", "FlipOptimizer", "bop", "bop2ndorder"]
+
+HYPERPARAMETERS = ("gamma", "sigma", "threshold", "eps")
 
 # Elements that are updated at a time. On the CPU five blocks of float32 stay in the cache between
 # the passes of an update and still occupy several threads. Elsewhere a block is as large as float32
@@ -47,7 +56,9 @@ class FlipOptimizer(Optimizer):
         def update(self, parameter: Tensor, state: dict, group: dict) -> None
 
     which flips weights of a parameter in place by its ``.grad``, its state and its group's
-    hyperparameters, and adds the number of flips to ``state["flips"]``.
+    hyperparameters (numbers, or tensors that :meth:`prepared` has rounded to the moments' dtype),
+    and adds the number of flips to ``state["flips"]``. Where it reads no value back it can be
+    compiled and captured in a CUDA graph as a whole.
     """
 
     moments: tuple[str, ...]
@@ -85,6 +96,7 @@ class FlipOptimizer(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             _check_hyperparameters(type(self).__name__, group)
+            prepared = self.prepared(group)
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -93,21 +105,35 @@ class FlipOptimizer(Optimizer):
                 state = self.state[parameter]
                 if not state:
                     self._init_state(state, parameter)
-                self.update(parameter, state, group)
+                self.update(parameter, state, prepared)
         return loss
 
+    def prepared(self, group: dict) -> dict:
+        """A group as :meth:`update` gets it, a copy; here is what its parameters have in common.
+
+        By default hyperparameters that are tensors are rounded to the dtype of the moments.
+        """
+        dtype = _moment_dtype(*group["params"])
+        return group | {n: _rounded(group[n], dtype) for n in HYPERPARAMETERS if n in group}
+
     def _init_state(self, state: dict, parameter: Tensor) -> None:
-        dtype = torch.promote_types(parameter.dtype, torch.float32)
         for moment in self.moments:
-            state[moment] = torch.zeros_like(parameter, dtype=dtype)
+            state[moment] = torch.zeros_like(parameter, dtype=_moment_dtype(parameter))
         state["flips"] = torch.zeros((), dtype=torch.int64, device=parameter.device)
 
     def update(self, parameter: Tensor, state: dict, group: dict) -> None:
         raise NotImplementedError
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Continue from a :meth:`state_dict`, bit for bit."""
+        """Continue from a :meth:`state_dict`, bit for bit.
+
+        A hyperparameter becomes what was saved, a number or a new tensor on the weights' device.
+        """
         super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            for name in HYPERPARAMETERS:
+                if isinstance(group.get(name), Tensor):
+                    group[name] = group[name].to(group["params"][0].device)
         # torch casts all state to the dtype of the weights, which would round the float32 moments
         # of bfloat16 weights and turn the counts of flips into floats.
         saved = [index for group in state_dict["param_groups"] for index in group["params"]]
@@ -131,12 +157,15 @@ class Bop(FlipOptimizer):
             the fewer flips. It does what a learning rate does elsewhere (default: 1e-4).
         threshold: tau, at least 0, in units of the gradient (default: 1e-8).
 
+    Both may be tensors, see the module; then nobody checks the range.
+
     ``state[parameter]`` holds ``m`` (float32, or float64 for float64 weights; memory as the
     weights) and ``flips``, the number of flips so far (int64, no dimension, on the weights'
     device; reading it now and then gives the flip rate without a synchronisation per step).
 
     Raises:
-        TypeError, ValueError: for a hyperparameter out of its range, or a weight that is not -1/+1.
+        TypeError, ValueError: for a hyperparameter out of its range or, as a tensor, of another
+            dtype, shape or device; for a weight that is not -1 or +1.
 
     Source: Helwegen et al. 2019 (arXiv 1906.02107), algorithm 1. The released code sets a weight to
     +1 where ``w m`` equals the threshold exactly; here, as in the paper, it does not flip.
@@ -144,7 +173,7 @@ class Bop(FlipOptimizer):
 
     moments = ("m",)
 
-    def __init__(self, params, gamma: float = 1e-4, threshold: float = 1e-8):
+    def __init__(self, params, gamma: float | Tensor = 1e-4, threshold: float | Tensor = 1e-8):
         super().__init__(params, {"gamma": gamma, "threshold": threshold})
 
     def update(self, parameter: Tensor, state: dict, group: dict) -> None:
@@ -203,11 +232,14 @@ class Bop2ndOrder(FlipOptimizer):
         eps: added to the root, at least 0 (default: 1e-10).
         bias_correction: None, "constant" or "adam" (default: None).
 
+    gamma, sigma, threshold and eps may be tensors, see the module; then nobody checks the range.
+
     ``state[parameter]`` holds ``m``, ``v`` and ``flips`` as :class:`Bop`'s does, and for "adam"
-    the two corrections ``a`` and ``b`` as floats.
+    the two corrections ``a`` and ``b``: floats, or where gamma and sigma are tensors, such tensors.
 
     Raises:
-        TypeError, ValueError: for a hyperparameter out of its range, or a weight that is not -1/+1.
+        TypeError, ValueError: for a hyperparameter out of its range or, as a tensor, of another
+            dtype, shape or device; for a weight that is not -1 or +1.
 
     Source: Suarez-Ramirez et al. 2021 (arXiv 2104.05124). None and "constant" are the two released
     optimizers; what the paper calls bias correction is "constant", which with constant
@@ -221,10 +253,10 @@ class Bop2ndOrder(FlipOptimizer):
     def __init__(
         self,
         params,
-        gamma: float = 1e-6,
-        sigma: float = 1e-2,
-        threshold: float = 1e-6,
-        eps: float = 1e-10,
+        gamma: float | Tensor = 1e-6,
+        sigma: float | Tensor = 1e-2,
+        threshold: float | Tensor = 1e-6,
+        eps: float | Tensor = 1e-10,
         bias_correction: str | None = None,
     ):
         defaults = {
@@ -236,31 +268,63 @@ class Bop2ndOrder(FlipOptimizer):
         }
         super().__init__(params, defaults)
 
-    def update(self, parameter: Tensor, state: dict, group: dict) -> None:
-        gamma, sigma = group["gamma"], group["sigma"]
+    def prepared(self, group: dict) -> dict:
+        if group["bias_correction"] == "adam":
+            return group  # its corrections are each parameter's own
         a = b = 1.0
         if group["bias_correction"] == "constant":
-            a, b = gamma, sigma
-        elif group["bias_correction"] == "adam":
-            # 1 - prod(1 - gamma) by recursion, which does not cancel where gamma is small.
-            a, b = state.get("a", 0.0), state.get("b", 0.0)
-            a = state["a"] = a + gamma * (1 - a)
-            b = state["b"] = b + sigma * (1 - b)
-        # (m / a) / (sqrt(v / b) + eps) > tau, with the scalars gathered on the right.
-        bop2ndorder(
+            a, b = group["gamma"], group["sigma"]
+        return self._corrected(group, a, b, _moment_dtype(*group["params"]))
+
+    def update(self, parameter: Tensor, state: dict, group: dict) -> None:
+        if group["bias_correction"] == "adam":
+            a = _one_minus_product(state, "a", group["gamma"])
+            b = _one_minus_product(state, "b", group["sigma"])
+            group = self._corrected(group, a, b, state["m"].dtype)
+        _second_order(
             parameter,
             parameter.grad,
             state["m"],
             state["v"],
             state["flips"],
-            gamma=gamma,
-            sigma=sigma,
-            threshold=group["threshold"] * a / math.sqrt(b),
-            eps=group["eps"] * math.sqrt(b),
+            group["gamma"],
+            group["sigma"],
+            *group["bound"],
         )
 
+    def _corrected(self, group: dict, a: Any, b: Any, dtype: torch.dtype) -> dict:
+        # (m / a) / (sqrt(v / b) + eps) > tau, with the scalars gathered on the right.
+        root = b.sqrt() if isinstance(b, Tensor) else math.sqrt(b)
+        return group | {
+            "gamma": _rounded(group["gamma"], dtype),
+            "sigma": _rounded(group["sigma"], dtype),
+            "bound": _bound(group["threshold"] * a / root, group["eps"] * root, dtype),
+        }
 
-def bop(weight: Tensor, grad: Tensor, m: Tensor, flips: Tensor, *, gamma: float, threshold: float):
+
+def _one_minus_product(state: dict, name: str, rate: float | Tensor) -> float | Tensor:
+    """1 - prod(1 - rate) over the steps, kept under `name`; a tensor is updated in place."""
+    # By recursion, which does not cancel where the rate is small.
+    if not isinstance(rate, Tensor):
+        before = float(state.get(name, 0.0))
+        state[name] = before + rate * (1 - before)
+    else:
+        before = state.get(name, 0.0)
+        if not isinstance(before, Tensor):
+            state[name] = torch.full_like(rate, before)
+        state[name].add_(rate * (1 - state[name]))
+    return state[name]
+
+
+def bop(
+    weight: Tensor,
+    grad: Tensor,
+    m: Tensor,
+    flips: Tensor,
+    *,
+    gamma: float | Tensor,
+    threshold: float | Tensor,
+):
     """One update of :class:`Bop`, in place.
 
     Args:
@@ -270,6 +334,7 @@ def bop(weight: Tensor, grad: Tensor, m: Tensor, flips: Tensor, *, gamma: float,
         flips: int64 without dimensions; the number of flips is added to it.
         gamma, threshold: as in :class:`Bop`.
     """
+    gamma, threshold = _rounded(gamma, m.dtype), _rounded(threshold, m.dtype)
     for w, g, mean, scratch in _blocks(weight, grad, m):
         mean.lerp_(g.to(mean.dtype), gamma)
         _flip(w, torch.mul(mean, w, out=scratch).gt_(threshold), flips)
@@ -282,10 +347,10 @@ def bop2ndorder(
     v: Tensor,
     flips: Tensor,
     *,
-    gamma: float,
-    sigma: float,
-    threshold: float,
-    eps: float,
+    gamma: float | Tensor,
+    sigma: float | Tensor,
+    threshold: float | Tensor,
+    eps: float | Tensor,
 ):
     """One update of :class:`Bop2ndOrder` without bias correction, in place.
 
@@ -296,16 +361,53 @@ def bop2ndorder(
         flips: int64 without dimensions; the number of flips is added to it.
         gamma, sigma, threshold, eps: as in :class:`Bop2ndOrder`.
     """
-    # w m / (sqrt(v) + eps) > tau, as sqrt(v) - w m / tau < -eps: fewer passes over the memory. For
-    # a tau of next to nothing w m / tau is infinite, or nan for m = 0, which compares false: no
-    # flip.
-    scale = -1 / threshold if threshold > torch.finfo(torch.float32).tiny else -math.inf
+    gamma, sigma = _rounded(gamma, m.dtype), _rounded(sigma, m.dtype)
+    _second_order(weight, grad, m, v, flips, gamma, sigma, *_bound(threshold, eps, m.dtype))
+
+
+def _bound(threshold: Any, eps: Any, dtype: torch.dtype) -> tuple[float | Tensor, float | Tensor]:
+    """-1 / threshold and -eps, by which `_second_order` tells which weights flip."""
+    # For a tau of next to nothing w m / tau is infinite, or nan for m = 0, which compares false: no
+    # flip. Of numbers Python refuses to divide by 0, and torch to round to infinity.
+    if isinstance(threshold, Tensor) or threshold > torch.finfo(torch.float32).tiny:
+        scale = -1 / threshold
+    else:
+        scale = -math.inf
+    return _rounded(scale, dtype), _rounded(-eps, dtype)
+
+
+def _second_order(
+    weight: Tensor,
+    grad: Tensor,
+    m: Tensor,
+    v: Tensor,
+    flips: Tensor,
+    gamma: float | Tensor,
+    sigma: float | Tensor,
+    scale: float | Tensor,
+    minus_eps: float | Tensor,
+) -> None:
+    # w m / (sqrt(v) + eps) > tau, as sqrt(v) - w m / tau < -eps: fewer passes over the memory.
     for w, g, mean, square, scratch in _blocks(weight, grad, m, v):
         g = g.to(mean.dtype)
         mean.lerp_(g, gamma)
         square.lerp_(torch.mul(g, g, out=scratch), sigma)
         root = torch.sqrt(square, out=scratch)
-        _flip(w, root.addcmul_(mean, w, value=scale).lt_(-eps), flips)
+        if isinstance(scale, Tensor):
+            root.addcmul_(mean * scale, w)  # a tensor as `value` would be read back
+        else:
+            root.addcmul_(mean, w, value=scale)
+        _flip(w, root.lt_(minus_eps), flips)
+
+
+def _rounded(value: float | Tensor, dtype: torch.dtype) -> float | Tensor:
+    """A hyperparameter in the moments' dtype; torch itself rounds numbers to that."""
+    return value.to(dtype) if isinstance(value, Tensor) else value
+
+
+def _moment_dtype(*parameters: Tensor) -> torch.dtype:
+    """At least float32; of parameters of several dtypes the widest."""
+    return functools.reduce(torch.promote_types, (p.dtype for p in parameters), torch.float32)
 
 
 def _flip(w: Tensor, flipped: Tensor, flips: Tensor) -> None:
@@ -336,13 +438,15 @@ def _blocks(weight: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _check_hyperparameters(optimizer: str, group: dict) -> None:
-    for name in ("gamma", "sigma", "threshold", "eps"):
+    for name in HYPERPARAMETERS:
         if name not in group:
             continue
         value = group[name]
-        if not isinstance(value, int | float):
+        if isinstance(value, Tensor):
+            _check_tensor(optimizer, name, value, group["params"])
+        elif not isinstance(value, int | float):
             raise TypeError(f"{optimizer}: {name} must be a number, got {value!r}")
-        if name in ("gamma", "sigma"):
+        elif name in ("gamma", "sigma"):
             if not 0 < value <= 1:
                 raise ValueError(f"{optimizer}: {name} must be in (0, 1], got {value}")
         elif not 0 <= value < math.inf:
@@ -352,3 +456,21 @@ def _check_hyperparameters(optimizer: str, group: dict) -> None:
             f"{optimizer}: bias_correction must be None, 'constant' or 'adam', "
             f"got {group['bias_correction']!r}"
         )
+
+
+def _check_tensor(optimizer: str, name: str, value: Tensor, parameters: list[Tensor]) -> None:
+    if value.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"{optimizer}: {name} as a tensor must be float32 or float64, got {value.dtype}"
+        )
+    if value.dim() or value.requires_grad:
+        raise ValueError(
+            f"{optimizer}: {name} as a tensor must have no dimension and need no gradient, got "
+            f"shape {tuple(value.shape)}, requires_grad={value.requires_grad}"
+        )
+    for parameter in parameters:
+        if parameter.device != value.device:
+            raise ValueError(
+                f"{optimizer}: {name} is a tensor on {value.device}, but a weight is on "
+                f"{parameter.device}: make it there"
+            )

@@ -148,6 +148,8 @@ def set_hyperparameters(
 ) -> dict[str, float]:
     """Write the schedules' values at ``step`` into every parameter group of an optimizer.
 
+    A hyperparameter that is a tensor stays one: it is filled with the value, in place.
+
     Args:
         optimizer: any torch optimizer; Bop and Bop2ndOrder read their groups at every step.
         schedules: name of a hyperparameter, such as "gamma" or "lr", to its schedule.
@@ -167,5 +169,9 @@ def set_hyperparameters(
                 f"{type(optimizer).__name__} has no hyperparameter {sorted(unknown)}; "
                 f"it has {sorted(group.keys() - {'params'})}"
             )
-        group.update(values)
+        for name, value in values.items():
+            if isinstance(group[name], torch.Tensor):
+                group[name].fill_(value)
+            else:
+                group[name] = value
     return values

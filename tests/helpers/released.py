@@ -10,6 +10,8 @@ from torch import nn
 
 from bop2ndorder.networks import binarynet, birealnet, xnornet
 from bop2ndorder.networks.layers import ChannelLayerNorm
+from bop2ndorder.optim import Bop, Bop2ndOrder
+from bop2ndorder.schedules import Constant, ExponentialDecay, PolynomialDecay
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NETWORKS = {
@@ -19,6 +21,7 @@ NETWORKS = {
     "birealnet_batch": birealnet,
 }
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, ChannelLayerNorm)
+SCHEDULES = {"exponential": ExponentialDecay, "polynomial": PolynomialDecay}
 
 
 @functools.cache
@@ -133,3 +136,19 @@ def trajectory_network(dtype: torch.dtype) -> tuple[nn.Module, list[nn.Parameter
         random = np.random.RandomState(3000 + k)
         set_kernel(kernel, random.choice([-1.0, 1.0], size=keras_shape(kernel)))
     return net, kernels
+
+
+def schedule(setting):
+    """A schedule as optimizer_steps.npz declares it."""
+    if isinstance(setting, float):
+        return Constant(setting)
+    settings = dict(setting)
+    return SCHEDULES[settings.pop("kind")](**settings)
+
+
+def optimizer(name, weight):
+    """An optimizer of optimizer_steps.npz."""
+    if name == "bop":
+        return Bop([weight])
+    correction = {"bop2ndorder_biased": None, "bop2ndorder_unbiased": "constant"}[name]
+    return Bop2ndOrder([weight], bias_correction=correction)

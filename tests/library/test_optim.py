@@ -6,53 +6,10 @@ import pickle
 
 import pytest
 import torch
+from optimizers import OPTIMIZERS, assert_same_state, every_optimizer, parameter, step, train
 from torch import nn
 
 from bop2ndorder.optim import Bop, Bop2ndOrder, bop2ndorder
-
-OPTIMIZERS = {
-    "bop": lambda p: Bop(p, gamma=0.1, threshold=0.05),
-    "biased": lambda p: Bop2ndOrder(p, gamma=0.1, sigma=0.05, threshold=0.1),
-    "constant": lambda p: Bop2ndOrder(p, 0.1, 0.05, 0.5, bias_correction="constant"),
-    "adam": lambda p: Bop2ndOrder(p, 0.1, 0.05, 0.3, bias_correction="adam"),
-}
-every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-
-
-def parameter(*shape, dtype=torch.float32, device="cpu", seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randint(0, 2, shape, generator=generator) * 2.0 - 1
-    return nn.Parameter(values.to(device, dtype))
-
-
-def step(optimizer, seed):
-    """One step with gradients that depend on the seed and the shapes alone."""
-    generator = torch.Generator().manual_seed(seed)
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            p.grad = torch.empty_like(p)
-            p.grad.copy_(torch.randn(p.shape, generator=generator))
-    optimizer.step()
-
-
-def train(optimizer, seeds=range(30)):
-    for seed in seeds:
-        step(optimizer, seed)
-    return [p.detach().clone() for group in optimizer.param_groups for p in group["params"]]
-
-
-def assert_same_state(first, second):
-    a, b = first.state_dict(), second.state_dict()
-    assert a["param_groups"] == b["param_groups"]
-    assert a["state"].keys() == b["state"].keys()
-    for index, state in a["state"].items():
-        assert state.keys() == b["state"][index].keys()
-        for name, value in state.items():
-            other = b["state"][index][name]
-            if torch.is_tensor(value):
-                assert value.dtype == other.dtype and torch.equal(value, other), name
-            else:
-                assert value == other, name
 
 
 def test_defaults():

@@ -3,29 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from released import vectors
+from released import optimizer, schedule, vectors
 
-from bop2ndorder.optim import Bop, Bop2ndOrder
-from bop2ndorder.schedules import Constant, ExponentialDecay, PolynomialDecay, set_hyperparameters
+from bop2ndorder.schedules import set_hyperparameters
 
 pytestmark = pytest.mark.fidelity
 
 GOLDEN, CASES = vectors("optimizer_steps")
-KINDS = {"exponential": ExponentialDecay, "polynomial": PolynomialDecay}
-
-
-def schedule(setting):
-    if isinstance(setting, float):
-        return Constant(setting)
-    settings = dict(setting)
-    return KINDS[settings.pop("kind")](**settings)
-
-
-def optimizer(name, weight):
-    if name == "bop":
-        return Bop([weight])
-    correction = {"bop2ndorder_biased": None, "bop2ndorder_unbiased": "constant"}[name]
-    return Bop2ndOrder([weight], bias_correction=correction)
 
 
 @pytest.mark.parametrize("case", CASES)
