@@ -18,7 +18,7 @@ from bop2ndorder.optim import Bop, Bop2ndOrder
 from bop2ndorder.study.analysis.names import COLOURS, OPTIMIZERS, schedule_text
 from bop2ndorder.study.analysis.style import legend_below, look, panels, png
 from bop2ndorder.study.config import Run, load_study
-from bop2ndorder.study.run.trainer import make_schedule
+from bop2ndorder.study.run.updates import make_schedule
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = 1024

@@ -10,7 +10,7 @@ from studies import ROOT, one_run
 
 from bop2ndorder.study.config import SCALES, ParamsError, load_study
 from bop2ndorder.study.config.study import check
-from bop2ndorder.study.run.trainer import make_schedule
+from bop2ndorder.study.run.updates import make_schedule
 
 ODD = st.one_of(
     st.none(),

@@ -51,3 +51,17 @@ class Bop2ndOrder(Bop):
         if self.bias_correction == "adam":
             return 1 - np.prod(1 - np.array(self.gammas)), 1 - np.prod(1 - np.array(self.sigmas))
         return 1.0, 1.0
+
+
+def keras_adam(parameters, gradients, lr):
+    """tf.keras.optimizers.Adam of TensorFlow 2, as documented: epsilon beside the plain root."""
+    beta1, beta2, epsilon = 0.9, 0.999, 1e-7
+    w = [p.copy() for p in parameters]
+    m, v = [np.zeros_like(p) for p in w], [np.zeros_like(p) for p in w]
+    for t, step in enumerate(gradients, start=1):
+        rate = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
+        for i, g in enumerate(step):
+            m[i] = beta1 * m[i] + (1 - beta1) * g
+            v[i] = beta2 * v[i] + (1 - beta2) * g**2
+            w[i] -= rate * m[i] / (np.sqrt(v[i]) + epsilon)
+    return w

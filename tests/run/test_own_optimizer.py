@@ -5,7 +5,7 @@ import torch
 from tiny import history, settings
 
 from bop2ndorder.optim import FlipOptimizer
-from bop2ndorder.study.run import trainer
+from bop2ndorder.study.run import updates
 from bop2ndorder.study.run.train import train
 
 
@@ -32,7 +32,7 @@ RULE = {
 
 
 def test_its_schedules_flip_rates_and_checks_are_those_of_the_study(digits, tmp_path, monkeypatch):
-    monkeypatch.setitem(trainer.FLIP_OPTIMIZERS, "vote", lambda binary, settings: Vote(binary))
+    monkeypatch.setitem(updates.FLIP_OPTIMIZERS, "vote", lambda binary, settings: Vote(binary))
     run = {**settings(), "optimizer": RULE}
     network, _ = train(run, digits, tmp_path / "run", tmp_path / "run.pt")
     rows = history(tmp_path / "run")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny import EPOCHS, OPTIMIZERS, STEPS, finished_run, history, settings
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from twin import keras_adam
 
 from bop2ndorder.binary import binary_layers
 from bop2ndorder.load import load_run
@@ -190,20 +191,6 @@ def test_real_weights_are_trained_by_keras_adam(digits, tmp_path, deviation, cho
         np.abs(p.detach().double().numpy() - t).max() for p, t in zip(real, twin, strict=True)
     )
     deviation(f"Adam as in Keras, {chosen}", away / moved, 1e-4)
-
-
-def keras_adam(parameters, gradients, lr):
-    """tf.keras.optimizers.Adam of TensorFlow 2, as documented: epsilon beside the plain root."""
-    beta1, beta2, epsilon = 0.9, 0.999, 1e-7
-    w = [p.copy() for p in parameters]
-    m, v = [np.zeros_like(p) for p in w], [np.zeros_like(p) for p in w]
-    for t, step in enumerate(gradients, start=1):
-        rate = lr * np.sqrt(1 - beta2**t) / (1 - beta1**t)
-        for i, g in enumerate(step):
-            m[i] = beta1 * m[i] + (1 - beta1) * g
-            v[i] = beta2 * v[i] + (1 - beta2) * g**2
-            w[i] -= rate * m[i] / (np.sqrt(v[i]) + epsilon)
-    return w
 
 
 def test_latent_weights_stay_within_one(digits, tmp_path, monkeypatch):

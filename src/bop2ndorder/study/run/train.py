@@ -47,7 +47,8 @@ def train(
 
     Raises:
         FloatingPointError: a loss is no longer a finite number.
-        ValueError: the checkpoint is damaged, or the batch is larger than the data.
+        ValueError: the checkpoint is damaged, or of a training on the other kind of device, CPU or
+            GPU; or the batch is larger than the data.
         OSError: the checkpoint cannot be written.
         RuntimeError: numerics are to be portable, and torch was loaded otherwise; CUDA was used
             before what it needs was set; or torch reports another precision. Says what to do.

@@ -1,34 +1,24 @@
 """A run in training: the network, its two optimizers, what they do in a step and an epoch."""
 
 import itertools
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from ...binary import binary_layers, binary_parameters, clip_latent, use_float16
-from ...networks import adam_groups, build
-from ...optim import Bop, Bop2ndOrder, FlipOptimizer
-from ...schedules import (
-    Constant,
-    ExponentialDecay,
-    NoiseFloor,
-    PolynomialDecay,
-    set_hyperparameters,
-)
+from ...binary import use_float16
+from ...networks import build
 from ..data.dataset import Data
 from .checkpoint import load_checkpoint, save_checkpoint
 from .predict import check_finite, predict
+from .updates import HYPERPARAMETERS, DeviceUpdates, HostUpdates
 
-HYPERPARAMETERS = ("gamma", "sigma", "threshold")
 STATISTICS_BATCHES = 100
-Schedule = Callable[[int], float]
 
 
 class Trainer:
@@ -51,31 +41,25 @@ class Trainer:
         ).to(device, memory_format=torch.channels_last)
         if settings.get("precision") == "float16":
             use_float16(self.network)
-        self.flipper, real = _flip_optimizer(self.network, settings["optimizer"])
-        # Keras's Adam, as released; its epsilon is set at each step (see `_adam_step`).
-        self.adam = torch.optim.Adam(adam_groups(self.network, real), fused=True)
-        self.schedules = self._schedules()
-        self.layers = binary_layers(self.network)
-        self.latent_flips = {
-            name: torch.zeros((), dtype=torch.int64, device=device)
-            for name in (self.layers if self.flipper is None else ())
-        }
+        updates = HostUpdates if torch.device(device).type == "cpu" else DeviceUpdates
+        self.updates = updates(self.network, settings, self.steps)
+        # Of an epoch; read when it ends.
+        self.loss_sum = torch.zeros((), device=device)
+        self.hits = torch.zeros((), dtype=torch.int64, device=device)
 
     def epoch(self, epoch: int) -> dict[str, Any]:
         """Train for one epoch; its row of the history."""
         self.network.train()
         started = time.perf_counter()
-        loss_sum = torch.zeros((), device=self.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        flips_before = self.flips()
+        self.loss_sum.zero_()
+        self.hits.zero_()
+        flips_before = self.updates.flips()
         step = epoch * self.steps
         for images, labels in self.batches(epoch):
-            loss, hits = self.step(images, labels, step)
-            loss_sum += loss
-            correct += hits
+            self.step(images, labels, step)
             step += 1
         count = self.steps * self.settings["batch_size"]
-        loss = loss_sum.item() / self.steps
+        loss = self.loss_sum.item() / self.steps
         seconds = time.perf_counter() - started
         check_finite(loss, f"training loss of epoch {epoch + 1}")
         row = {
@@ -83,10 +67,10 @@ class Trainer:
             "step": step,
             "images_seen": (epoch + 1) * count,
             "train_loss": loss,
-            "train_accuracy": correct.item() / count,
+            "train_accuracy": self.hits.item() / count,
             **self.validate(),
             **self.flip_rates(flips_before),
-            **{name: self._value(name, step - 1) for name in (*HYPERPARAMETERS, "lr")},
+            **{name: self.updates.value(name, step - 1) for name in (*HYPERPARAMETERS, "lr")},
         }
         return {**row, "images_per_second": count / seconds}
 
@@ -102,41 +86,27 @@ class Trainer:
         )
 
     def step(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """One step of both optimizers; the batch's mean cross-entropy and number of hits."""
+        """One step of both optimizers, the `step`th from 0.
+
+        Returns:
+            the batch's mean cross-entropy and its number of hits, which are also added to
+            `loss_sum` and `hits`.
+        """
+        self.updates.prepare(step)
         logits = self.network(images)
         loss = F.cross_entropy(logits, labels)
         self.network.zero_grad()
         loss.backward()
-        if self.flipper is not None:
-            set_hyperparameters(self.flipper, self.schedules["flipper"], step)
-            self.flipper.step()
-            self._adam_step(step)
-        else:
-            signs = {name: layer.weight >= 0 for name, layer in self.layers.items()}
-            self._adam_step(step)
-            clip_latent(self.network)
-            for name, layer in self.layers.items():
-                self.latent_flips[name] += (signs[name] != (layer.weight >= 0)).sum()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
-
-    def _adam_step(self, step: int) -> None:
-        set_hyperparameters(self.adam, self.schedules["adam"], step)
-        # Keras adds 1e-7 to the root before the bias correction, torch after it.
-        for group in self.adam.param_groups:
-            group["eps"] = 1e-7 / math.sqrt(1 - 0.999 ** (step + 1))
-        self.adam.step()
-
-    def flips(self) -> dict[str, int]:
-        """Flips of each binary layer, counted from any step; a latent weight's sign counts."""
-        if self.flipper is None:
-            return {name: count.item() for name, count in self.latent_flips.items()}
-        states = {name: self.flipper.state.get(layer.weight) for name, layer in self.layers.items()}
-        return {name: state["flips"].item() if state else 0 for name, state in states.items()}
+        self.updates.step()
+        loss, hits = loss.detach(), (logits.detach().argmax(1) == labels).sum()
+        self.loss_sum += loss
+        self.hits += hits
+        return loss, hits
 
     def flip_rates(self, before: dict[str, int]) -> dict[str, float]:
         """Flips per binary weight and step over an epoch: of all layers, and of each."""
-        flips = {name: count - before[name] for name, count in self.flips().items()}
-        sizes = {name: layer.weight.numel() for name, layer in self.layers.items()}
+        flips = {name: count - before[name] for name, count in self.updates.flips().items()}
+        sizes = {name: layer.weight.numel() for name, layer in self.updates.layers.items()}
         return {
             "flip_rate": sum(flips.values()) / sum(sizes.values()) / self.steps,
             **{f"flip_rate/{name}": flips[name] / sizes[name] / self.steps for name in sizes},
@@ -171,8 +141,7 @@ class Trainer:
         state = {
             "history": history,
             "network": self.network.state_dict(),
-            "adam": self.adam.state_dict(),
-            "flipper": None if self.flipper is None else self.flipper.state_dict(),
+            **self.updates.state_dict(),
         }
         save_checkpoint(state, path)
 
@@ -180,28 +149,8 @@ class Trainer:
         """Take up a checkpoint; the history up to it."""
         state = load_checkpoint(path, self.device)
         self.network.load_state_dict(state["network"])
-        self.adam.load_state_dict(state["adam"])
-        if self.flipper is not None:
-            self.flipper.load_state_dict(state["flipper"])
+        self.updates.load_state_dict(state)
         return state["history"]
-
-    def _schedules(self) -> dict[str, dict[str, Schedule]]:
-        """Schedules of both optimizers' hyperparameters."""
-        optimizer, epochs = self.settings["optimizer"], self.settings["epochs"]
-        flipper: dict[str, Schedule] = {}
-        for name in HYPERPARAMETERS:
-            if name in optimizer:
-                gamma = flipper.get("gamma")
-                flipper[name] = make_schedule(optimizer[name], self.steps, epochs, gamma)
-        return {
-            "flipper": flipper,
-            "adam": {"lr": make_schedule(self.settings["lr"], self.steps, epochs)},
-        }
-
-    def _value(self, name: str, step: int) -> float | None:
-        """A hyperparameter's value at a step; None where the optimizer has none of that name."""
-        schedule = (self.schedules["flipper"] | self.schedules["adam"]).get(name)
-        return None if schedule is None else schedule(step)
 
 
 def network_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -209,49 +158,6 @@ def network_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings["network"], "latent": settings["optimizer"]["name"] == "latent"}
 
 
-def make_schedule(
-    value: float | dict[str, Any], steps: int, epochs: int, gamma: Schedule | None = None
-) -> Schedule:
-    """The schedule that params.yaml declares, its length turned into steps.
-
-    Args:
-        value: a number, or a mapping with kind, start and so on.
-        steps: steps in an epoch.
-        epochs: epochs of the run.
-        gamma: the schedule of gamma, which a noise floor follows.
-    """
-    if not isinstance(value, dict):
-        return Constant(value)
-    if value["kind"] == "noise_floor":
-        return NoiseFloor(value["times"], gamma)
-    if value["kind"] == "exponential":
-        return ExponentialDecay(value["start"], value["rate"], round(value["every"] * steps))
-    length = round(value["until"] * epochs * steps)
-    return PolynomialDecay(value["start"], value["end"], length, value["power"])
-
-
 def _epoch_seed(seed: int, epoch: int) -> int:
     """A seed for each epoch of each run; neighbouring seeds share none of them."""
     return seed * 1_000_003 + epoch
-
-
-def _bop2ndorder(binary: list[nn.Parameter], settings: dict[str, Any]) -> Bop2ndOrder:
-    correction = settings["bias_correction"]
-    correction = None if correction == "none" else correction
-    return Bop2ndOrder(binary, eps=settings["eps"], bias_correction=correction)
-
-
-# Name in a run's settings -> what makes the optimizer of the binary weights; what is scheduled is
-# set at each step.
-FLIP_OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], dict[str, Any]], FlipOptimizer]] = {
-    "bop": lambda binary, settings: Bop(binary),
-    "bop2ndorder": _bop2ndorder,
-}
-
-
-def _flip_optimizer(network: nn.Module, settings: dict[str, Any]):
-    """The optimizer of the binary weights (None for latent ones) and the other parameters."""
-    if settings["name"] == "latent":
-        return None, list(network.parameters())
-    binary, real = binary_parameters(network)
-    return FLIP_OPTIMIZERS[settings["name"]](binary, settings), real
