@@ -175,6 +175,7 @@ class Settings(Strict):
     threads: Annotated[int, Field(ge=1, le=1024)]
     numerics: Literal["native", "portable"] = "native"
     precision: Literal["float32", "tf32", "float16"] = "float32"
+    graph: Literal["auto", "off"] = "auto"
 
 
 def misfits(settings: dict[str, Any]) -> Iterator[tuple[Place, str]]:

@@ -15,6 +15,7 @@ from ...binary import use_float16
 from ...networks import build
 from ..data.dataset import Data
 from .checkpoint import load_checkpoint, save_checkpoint
+from .graph import GraphedStep
 from .predict import check_finite, predict
 from .updates import HYPERPARAMETERS, DeviceUpdates, HostUpdates
 
@@ -46,6 +47,9 @@ class Trainer:
         # Of an epoch; read when it ends.
         self.loss_sum = torch.zeros((), device=device)
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
+        self.graphed = None
+        if torch.device(device).type == "cuda" and settings.get("graph", "auto") == "auto":
+            self.graphed = GraphedStep(self._step, self._tensors)
 
     def epoch(self, epoch: int) -> dict[str, Any]:
         """Train for one epoch; its row of the history."""
@@ -90,9 +94,12 @@ class Trainer:
 
         Returns:
             the batch's mean cross-entropy and its number of hits, which are also added to
-            `loss_sum` and `hits`.
+            `loss_sum` and `hits`; on a GPU the next step overwrites them.
         """
         self.updates.prepare(step)
+        return (self.graphed or self._step)(images, labels)
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.network(images)
         loss = F.cross_entropy(logits, labels)
         self.network.zero_grad()
@@ -102,6 +109,11 @@ class Trainer:
         self.loss_sum += loss
         self.hits += hits
         return loss, hits
+
+    def _tensors(self) -> dict[Any, Tensor]:
+        """All tensors that a step changes, by a name."""
+        network = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+        return {**network, **self.updates.tensors(), "sum": self.loss_sum, "hits": self.hits}
 
     def flip_rates(self, before: dict[str, int]) -> dict[str, float]:
         """Flips per binary weight and step over an epoch: of all layers, and of each."""
@@ -150,6 +162,8 @@ class Trainer:
         state = load_checkpoint(path, self.device)
         self.network.load_state_dict(state["network"])
         self.updates.load_state_dict(state)
+        if self.graphed is not None:
+            self.graphed.forget()
         return state["history"]
 
 

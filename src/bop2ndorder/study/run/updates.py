@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ...binary import binary_layers, binary_parameters, clip_latent
@@ -88,6 +88,16 @@ class Updates:
             counts = {name: state["flips"] for name, state in states.items() if state}
         found = torch.stack([*counts.values()]).tolist() if counts else []
         return dict.fromkeys(self.layers, 0) | dict(zip(counts, found, strict=True))
+
+    def tensors(self) -> dict[Any, Tensor]:
+        """All tensors that a step changes, but for those of the network, by a name."""
+        found: dict[Any, Tensor] = dict(self.latent_flips)
+        for optimizer in self.optimizers().values():
+            for index, state in enumerate(optimizer.state.values()):
+                for name, value in state.items():
+                    if isinstance(value, Tensor):
+                        found[type(optimizer), index, name] = value
+        return found
 
     def optimizers(self) -> dict[str, Optimizer]:
         """The optimizers by the names that they have in a checkpoint."""
@@ -169,6 +179,9 @@ class DeviceUpdates(Updates):
         torch.index_select(self._table, 0, self._row, out=self._values)
         self._row += 1
         super().step()
+
+    def tensors(self) -> dict[Any, Tensor]:
+        return {**super().tensors(), "row": self._row, "values": self._values}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
