@@ -142,7 +142,7 @@ rule train:
         WORK.log("{run}").with_suffix(".tsv")
     threads: lambda w: WORK.runs[w.run].settings.threads
     resources:
-        gpu=1,
+        gpu=lambda w: WORK.runs[w.run].settings.gpus,
     shell:
         CALL + "train {wildcards.run} 2> {log:q}"
 

@@ -14,8 +14,10 @@ import click
 from .numerics import pin
 from .workflow.failures import Failed, noted
 from .workflow.processes import end_with_caller, tidy_at_sigterm
+from .workflow.torchrun import is_rank, start_ranks, told
 
 if TYPE_CHECKING:
+    from .config import Run
     from .workflow.products import Workflow
 
 
@@ -89,29 +91,44 @@ def prepare(load: Load, name: str) -> None:
 
 @main.command()
 @click.argument("run")
-@click.pass_obj
-def train(load: Load, run: str) -> None:
+@click.pass_context
+def train(ctx: click.Context, run: str) -> None:
     """Train RUN, from where it was stopped if it was."""
-    workflow = load()
+    workflow = ctx.obj()
     planned = _one(workflow.runs, run, "run")
+    folder, gpus = workflow.run(run), planned.settings.gpus
+    if gpus > 1 and is_rank():
+        with told(folder):
+            _train(workflow, planned)
+        return
     from .workflow.lease import leased_gpu
 
     # The GPU before torch, for CUDA reads it once.
-    with noted(workflow.note(run), workflow.run(run)), leased_gpu():
-        if planned.settings.numerics == "portable":
-            pin("torch")
-        import torch
+    with noted(workflow.note(run), folder), leased_gpu(gpus):
+        if gpus == 1:
+            _train(workflow, planned)
+        else:
+            given = ctx.parent.params
+            study = ["--params", given["params"], "--scale", workflow.scale]
+            start_ranks([*study, "--work", str(given["work"]), "train", run], gpus)
 
-        from .data import open_data
-        from .run.progress import Progress
-        from .workflow.training import train_run
 
-        settings = planned.settings.model_dump()
-        places = workflow.run(run), workflow.checkpoint(run), workflow.origin(run)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        with Progress(run, settings["epochs"]) as progress:
-            data = open_data(workflow.data(planned.data))
-            train_run(run, settings, data, *places, device, progress)
+def _train(workflow: "Workflow", planned: "Run") -> None:
+    """Train a run in this process, which is one of several where it takes several GPUs."""
+    if planned.settings.numerics == "portable":
+        pin("torch")
+    import torch
+
+    from .data import open_data
+    from .run.progress import Progress
+    from .workflow.training import train_run
+
+    run, settings = planned.id, planned.settings.model_dump()
+    places = workflow.run(run), workflow.checkpoint(run), workflow.origin(run)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with Progress(run, settings["epochs"]) as progress:
+        data = open_data(workflow.data(planned.data))
+        train_run(run, settings, data, *places, device, progress)
 
 
 @main.command()

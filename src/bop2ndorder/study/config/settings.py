@@ -176,6 +176,7 @@ class Settings(Strict):
     numerics: Literal["native", "portable"] = "native"
     precision: Literal["float32", "tf32", "float16"] = "float32"
     graph: Literal["auto", "off"] = "auto"
+    gpus: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 def misfits(settings: dict[str, Any]) -> Iterator[tuple[Place, str]]:
@@ -207,6 +208,12 @@ def misfits(settings: dict[str, Any]) -> Iterator[tuple[Place, str]]:
         yield ("batch_size",), f"found {batch}; must be at most {images}, the images of {name!r}"
     elif isinstance(batch, int) and batch >= 1:
         yield from _instant_schedules(settings, images // batch)
+    gpus = settings.get("gpus", 1)
+    if isinstance(batch, int) and isinstance(gpus, int) and gpus >= 1 and batch % gpus:
+        yield (
+            ("batch_size",),
+            f"found {batch}; must be divisible by gpus, {gpus}, which share each batch evenly",
+        )
     if isinstance(data.augment, ResizedCrop) != (data.source == "imagenet") and data.augment:
         allowed = "crop random_resized is for imagenet, pad for the other sources"
         yield ("data",), f"{name!r} cannot be augmented so: {allowed}"

@@ -21,7 +21,7 @@ class ArrayData(Data):
             )
 
     def _batches(
-        self, split, places, batch_size, device, generator, augment, workers
+        self, split, places, batch_size, within, device, generator, augment, workers
     ) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self._arrays(self._stored(split), device)
         places = places.to(device)
@@ -33,7 +33,7 @@ class ArrayData(Data):
                 for drawn in draw_crops(len(places), pad, augment["flip"], generator)
             )
         for start in range(0, len(places), batch_size):
-            here = slice(start, start + batch_size)
+            here = slice(start + within.start, start + within.stop)
             batch = images.index_select(0, places[here])
             if augment is not None:
                 batch = crop_and_flip(batch, pad, offsets[here], flips[here])

@@ -61,6 +61,7 @@ class Data:
         seed: int | None = None,
         augment: dict | None = None,
         workers: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of one pass over a split. The result depends on the arguments only.
 
@@ -78,13 +79,17 @@ class Data:
                 "flip": bool}. Needs a seed.
             workers: processes that decode images (ImageNet only; arrays need none). Their number
                 does not change the batches.
+            share: (r, n) for slice r of each batch cut into n, r from 0: what one of n processes
+                takes of it. Order and draws stay those of the whole batch. Needs a seed.
 
         Returns:
-            iterator of images float32 (B, 3, H, W), normalised, and labels int64 (B,).
+            iterator of images float32 (B, 3, H, W), normalised, and labels int64 (B,), where B is
+            the slice's part of batch_size.
 
         Raises:
-            ValueError: unknown split or augmentation, augmentation without a seed, batch size out
-                of range; for ImageNet an image that cannot be read.
+            ValueError: unknown split or augmentation, augmentation or a share without a seed, batch
+                size out of range or not to be shared evenly; for ImageNet an image that cannot be
+                read.
         """
         places = torch.from_numpy(self._split(split))
         if batch_size < 1 or (seed is not None and batch_size > len(places)):
@@ -95,6 +100,13 @@ class Data:
         if augment is not None and seed is None:
             raise ValueError("augmentation is drawn at random: batches() needs a seed for it")
         self._check_augment(augment)
+        rank, size = share
+        if batch_size % size or (size > 1 and seed is None):
+            raise ValueError(
+                f"batch_size is {batch_size}, gpus is {size}: training shares a batch evenly among "
+                "gpus, so batch_size must be divisible by it; evaluation (no seed) shares none"
+            )
+        within = slice(batch_size // size * rank, batch_size // size * (rank + 1))
         generator = torch.Generator()
         if seed is not None:
             generator.manual_seed(seed)
@@ -102,7 +114,7 @@ class Data:
             places = places[order[: len(places) // batch_size * batch_size]]
         return self._scaled(
             self._batches(
-                split, places, batch_size, torch.device(device), generator, augment, workers
+                split, places, batch_size, within, torch.device(device), generator, augment, workers
             )
         )
 
@@ -126,7 +138,10 @@ class Data:
         raise NotImplementedError
 
     def _batches(
-        self, split, places, batch_size, device, generator, augment, workers
+        self, split, places, batch_size, within, device, generator, augment, workers
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches on the device: images uint8 (B, H, W, 3) and labels int64 (B,)."""
+        """Batches on the device: images uint8 (B, H, W, 3) and labels int64 (B,).
+
+        `within` is the slice of each batch that is asked for.
+        """
         raise NotImplementedError

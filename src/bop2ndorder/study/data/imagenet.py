@@ -117,9 +117,10 @@ class FileData(Data):
             )
 
     def _batches(
-        self, split, places, batch_size, device, generator, augment, workers
+        self, split, places, batch_size, within, device, generator, augment, workers
     ) -> Iterator[tuple[Tensor, Tensor]]:
         stored = self._stored(split)
+        places = torch.cat([batch[within] for batch in places.split(batch_size)])
         decoder = _Decoder(
             self._folder,
             np.load(self.path / f"{stored}_paths.npy"),
@@ -131,7 +132,7 @@ class FileData(Data):
         )
         loader = DataLoader(
             decoder,
-            batch_size,
+            within.stop - within.start,
             num_workers=workers,
             pin_memory=device.type == "cuda",
             generator=generator,  # or it would draw from torch's global generator

@@ -4,12 +4,18 @@ No GPU has run this yet; tests/run/test_graph.py holds what can be held without 
 """
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 WARM_UP = 3
+
+
+def takes_graph(settings: dict[str, Any]) -> bool:
+    """Whether a run's steps are to be captured; not with several GPUs, which talk within a step."""
+    return settings.get("graph", "auto") == "auto" and settings.get("gpus", 1) == 1
 
 
 class GraphedStep:

@@ -18,6 +18,7 @@ from ..config.codes import code_at_hand
 from ..data.dataset import Data
 from ..numerics import cpuinfo, in_force
 from .evaluate import TIMES
+from .graph import takes_graph
 from .precision import precision_in_force
 
 LIBRARIES = ("torch", "numpy", "safetensors")
@@ -79,7 +80,7 @@ def origin(
         "threads": torch.get_num_threads(),
         "numerics": in_force(device),
         "precision": precision_in_force(settings, device),
-        "graph": on_gpu and settings.get("graph") == "auto",
+        "graph": on_gpu and takes_graph(settings),
         # Of all epochs, evaluation apart.
         "train_seconds": round(sum(images / row[TIMES] for row in history), 3),
         TIMES: [round(row[TIMES], 1) for row in history],

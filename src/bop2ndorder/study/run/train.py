@@ -15,6 +15,7 @@ from ..numerics import require
 from .deterministic import use_deterministic_kernels
 from .evaluate import TIMES
 from .precision import use_precision
+from .ranks import ALONE, Ranks
 from .trainer import Trainer
 
 
@@ -25,6 +26,7 @@ def train(
     checkpoint: Path,
     device: str = "cpu",
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    ranks: Ranks = ALONE,
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
     """Train one run, from the start or from where its checkpoint left off.
 
@@ -41,6 +43,9 @@ def train(
         checkpoint: written after every epoch, removed at the end.
         device: "cpu" or a CUDA device.
         on_epoch: called with each epoch's row of the history.
+        ranks: the processes that train the run together, as many as its setting `gpus`, 1 if it has
+            none (`ranks.joined`). The first alone writes files and calls `on_epoch`; to the others'
+            history evaluation is unknown.
 
     Returns:
         the trained network, and its history: the rows of history.csv and the speed in each epoch.
@@ -48,29 +53,43 @@ def train(
     Raises:
         FloatingPointError: a loss is no longer a finite number.
         ValueError: the checkpoint is damaged, or of a training on the other kind of device, CPU or
-            GPU; or the batch is larger than the data.
+            GPU; the batch is larger than the data or not to be shared evenly; or there are not as
+            many ranks as `gpus` says.
         OSError: the checkpoint cannot be written.
         RuntimeError: numerics are to be portable, and torch was loaded otherwise; CUDA was used
             before what it needs was set; or torch reports another precision. Says what to do.
     """
     require(settings, device)
-    torch.set_num_threads(settings["threads"])
+    if settings.get("gpus", 1) != ranks.size:
+        raise ValueError(
+            f"gpus is {settings['gpus']}, and the run is trained by as many processes, not by "
+            f"{ranks.size}: `bop2ndorder train` starts them; from Python see `ranks.joined`"
+        )
+    torch.set_num_threads(ranks.threads(settings["threads"]))
     use_deterministic_kernels(device)
     use_precision(settings, device)
     torch.manual_seed(settings["seed"])
-    trainer = Trainer(settings, data, device)
+    trainer = Trainer(settings, data, device, ranks)
     history = trainer.resume(checkpoint) if checkpoint.exists() else []
+    ranks.barrier()  # all have looked for the checkpoint, which the first may soon remove
     for epoch in range(len(history), settings["epochs"]):
         history.append(trainer.epoch(epoch))
-        trainer.save(checkpoint, history)
-        on_epoch(history[-1])
+        if ranks.rank == 0:
+            trainer.save(checkpoint, history)
+            on_epoch(history[-1])
+    if ranks.rank == 0:
+        write_files(trainer, history, folder)
+        checkpoint.unlink(missing_ok=True)
+    return trainer.network, history
+
+
+def write_files(trainer: Trainer, history: list[dict[str, Any]], folder: Path) -> None:
+    """Judge the trained network, and write weights, predictions and history."""
     folder.mkdir(parents=True, exist_ok=True)
     write_history(history, folder / "history.csv")
     answers, split = trainer.predict(trainer.judged_on), trainer.judged_on
     save_file(answers, folder / "predictions.safetensors", {"split": split})
     save_weights(trainer.network, folder / "weights.safetensors")
-    checkpoint.unlink(missing_ok=True)
-    return trainer.network, history
 
 
 def write_history(history: list[dict[str, Any]], path: Path) -> None:

@@ -15,8 +15,9 @@ from ...binary import use_float16
 from ...networks import build
 from ..data.dataset import Data
 from .checkpoint import load_checkpoint, save_checkpoint
-from .graph import GraphedStep
+from .graph import GraphedStep, takes_graph
 from .predict import check_finite, predict
+from .ranks import ALONE, Ranks
 from .updates import HYPERPARAMETERS, DeviceUpdates, HostUpdates
 
 STATISTICS_BATCHES = 100
@@ -25,12 +26,13 @@ STATISTICS_BATCHES = 100
 class Trainer:
     """All that changes while a run is trained."""
 
-    def __init__(self, settings: dict[str, Any], data: Data, device: str):
-        self.settings, self.data, self.device = settings, data, device
+    def __init__(self, settings: dict[str, Any], data: Data, device: str, ranks: Ranks = ALONE):
+        self.settings, self.data, self.device, self.ranks = settings, data, device, ranks
         self.split = settings["train_on"]
         # What the finished network is judged on: test images only where none else are held out.
         self.judged_on = "test" if self.split == "all" else "validation"
-        self.workers = settings["threads"] if data.source == "imagenet" else 0
+        threads = self.ranks.threads(settings["threads"])
+        self.workers = threads if data.source == "imagenet" else 0
         self.steps = data.count(self.split) // settings["batch_size"]
         if self.steps == 0:
             raise ValueError(
@@ -47,9 +49,8 @@ class Trainer:
         # Of an epoch; read when it ends.
         self.loss_sum = torch.zeros((), device=device)
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
-        self.graphed = None
-        if torch.device(device).type == "cuda" and settings.get("graph", "auto") == "auto":
-            self.graphed = GraphedStep(self._step, self._tensors)
+        graph = torch.device(device).type == "cuda" and takes_graph(settings)
+        self.graphed = GraphedStep(self._step, self._tensors) if graph else None
 
     def epoch(self, epoch: int) -> dict[str, Any]:
         """Train for one epoch; its row of the history."""
@@ -63,7 +64,9 @@ class Trainer:
             self.step(images, labels, step)
             step += 1
         count = self.steps * self.settings["batch_size"]
-        loss = self.loss_sum.item() / self.steps
+        totals = torch.stack([self.loss_sum.double(), self.hits.double()])
+        loss_sum, hits = self.ranks.sum(totals).tolist()
+        loss = loss_sum / self.steps / self.ranks.size
         seconds = time.perf_counter() - started
         check_finite(loss, f"training loss of epoch {epoch + 1}")
         row = {
@@ -71,7 +74,7 @@ class Trainer:
             "step": step,
             "images_seen": (epoch + 1) * count,
             "train_loss": loss,
-            "train_accuracy": self.hits.item() / count,
+            "train_accuracy": hits / count,
             **self.validate(),
             **self.flip_rates(flips_before),
             **{name: self.updates.value(name, step - 1) for name in (*HYPERPARAMETERS, "lr")},
@@ -79,7 +82,7 @@ class Trainer:
         return {**row, "images_per_second": count / seconds}
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The training batches of an epoch, shuffled and augmented."""
+        """This rank's slice of the training batches of an epoch, shuffled and augmented."""
         return self.data.batches(
             self.split,
             self.settings["batch_size"],
@@ -87,13 +90,14 @@ class Trainer:
             seed=_epoch_seed(self.settings["seed"], epoch),
             augment=self.settings["data"]["augment"],
             workers=self.workers,
+            share=(self.ranks.rank, self.ranks.size),
         )
 
     def step(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """One step of both optimizers, the `step`th from 0.
 
         Returns:
-            the batch's mean cross-entropy and its number of hits, which are also added to
+            the slice's mean cross-entropy and its number of hits, which are also added to
             `loss_sum` and `hits`; on a GPU the next step overwrites them.
         """
         self.updates.prepare(step)
@@ -104,6 +108,7 @@ class Trainer:
         loss = F.cross_entropy(logits, labels)
         self.network.zero_grad()
         loss.backward()
+        self.ranks.mean_gradients(self.network.parameters())
         self.updates.step()
         loss, hits = loss.detach(), (logits.detach().argmax(1) == labels).sum()
         self.loss_sum += loss
@@ -125,8 +130,11 @@ class Trainer:
         }
 
     def validate(self) -> dict[str, float | None]:
-        """Loss and accuracy on the validation split; nothing where it is trained on."""
-        if self.split == "all":
+        """Loss and accuracy on the validation split; nothing where it is trained on.
+
+        Of several ranks the first alone looks.
+        """
+        if self.split == "all" or self.ranks.rank > 0:
             return {"val_loss": None, "val_accuracy": None}
         found = self.predict("validation")
         hits = (found["top"][:, 0] == found["labels"]).sum().item()

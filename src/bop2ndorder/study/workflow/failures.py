@@ -39,19 +39,23 @@ def noted(note: Path, folder: Path | None = None) -> Iterator[None]:
     except Failed:
         raise
     except Exception as error:
-        sentence = _sentence(error, folder)
+        text = sentence(error, folder)
         try:
             note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(f"{sentence}\n\n{traceback.format_exc()}", encoding="utf-8")
+            note.write_text(f"{text}\n\n{traceback.format_exc()}", encoding="utf-8")
         except OSError:  # the disk may be full
             with suppress(OSError):
                 note.unlink(missing_ok=True)
-            raise Failed(sentence) from error
-        raise Failed(f"{sentence} (traceback in {note})") from error
+            raise Failed(text) from error
+        raise Failed(f"{text} (traceback in {note})") from error
 
 
-def _sentence(error: Exception, folder: Path | None) -> str:
-    """What an exception says, in one line: of several, as a notebook's, the first and the last."""
+def sentence(error: Exception, folder: Path | None) -> str:
+    """What an exception says, in one line: of several, as a notebook's, the first and the last.
+
+    Args:
+        folder: as `noted` takes it.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
     text = " ... ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))
     nameless = isinstance(error, OSError) and error.errno is not None and error.filename is None

@@ -94,6 +94,7 @@ def _short(settings: dict[str, Any]) -> dict[str, Any]:
         "batch_size": BATCH,
         "threads": 1,
         "numerics": "native",  # whoever calls decides what is pinned
+        "gpus": 1,
     }
 
 

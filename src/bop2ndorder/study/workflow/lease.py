@@ -26,26 +26,39 @@ INTERVAL = 0.5  # seconds between two looks at the locks
 
 
 @contextmanager
-def leased_gpu() -> Iterator[str | None]:
-    """Hold one GPU, and let CUDA see no other until the block ends.
+def leased_gpu(count: int = 1) -> Iterator[str | None]:
+    """Hold GPUs, and let CUDA see no others until the block ends.
 
-    To be entered before CUDA starts. Waits while all GPUs are taken, and says so on stderr. Does
-    nothing where there is no GPU, and within a Slurm job, to which Slurm gives GPUs of its own.
+    To be entered before CUDA starts. Takes all at once or none, so that no two processes wait for
+    each other. Waits while too few are free, and says so on stderr. Does nothing where there is no
+    GPU, and within a Slurm job, to which Slurm gives GPUs of its own.
+
+    Args:
+        count: how many.
 
     Yields:
-        the GPU, as CUDA_VISIBLE_DEVICES names it, or None.
+        the GPUs, as CUDA_VISIBLE_DEVICES names them, or None.
+
+    Raises:
+        ValueError: the process may use fewer GPUs than that.
     """
     gpus = {} if "SLURM_JOB_ID" in os.environ else visible_gpus()
     if not gpus:
         yield None
         return
+    if count > len(gpus):
+        raise ValueError(
+            f"the run takes {count} GPUs and {len(gpus)} can be used here ({', '.join(gpus)}): "
+            "lower its `gpus` in params.yaml, or train it elsewhere"
+        )
     outer = os.environ.get(VISIBLE)
-    gpu, lock = _take(gpus)
-    os.environ[VISIBLE] = gpu
+    taken = _take(gpus, count)
+    os.environ[VISIBLE] = ",".join(taken)
     try:
-        yield gpu
+        yield os.environ[VISIBLE]
     finally:
-        lock.release()
+        for lock in taken.values():
+            lock.release()
         os.environ.pop(VISIBLE)
         if outer is not None:
             os.environ[VISIBLE] = outer
@@ -81,8 +94,8 @@ def visible_gpus() -> dict[str, str]:
     return gpus
 
 
-def _take(gpus: dict[str, str]) -> tuple[str, "FileLock"]:
-    """The first GPU that is free or becomes so, and its lock."""
+def _take(gpus: dict[str, str], count: int) -> dict[str, "FileLock"]:
+    """The first GPUs that are free or become so, and the lock of each."""
     # Not above: where there is no GPU, its tenth of a second is not spent.
     from filelock import FileLock, Timeout
 
@@ -92,14 +105,26 @@ def _take(gpus: dict[str, str]) -> tuple[str, "FileLock"]:
     locks = {gpu: FileLock(file) for gpu, file in files.items()}
     waiting = False
     while True:
+        taken: dict[str, FileLock] = {}
         for gpu, lock in locks.items():
-            with suppress(Timeout):
-                lock.acquire(blocking=False)
+            if len(taken) < count:
+                with suppress(Timeout):
+                    lock.acquire(blocking=False)
+                    taken[gpu] = lock
+        if len(taken) == count:
+            for gpu in taken:
                 files[gpu].write_text(str(os.getpid()), encoding="utf-8")
-                print(f"on GPU {gpu}", file=sys.stderr, flush=True)
-                return gpu, lock
+            print(f"on GPU {', '.join(taken)}", file=sys.stderr, flush=True)
+            return taken
+        for lock in taken.values():
+            lock.release()
         if not waiting:
-            held = (f"{gpu} by process {file.read_text()}" for gpu, file in files.items())
-            print(f"waiting for a GPU, held are {', '.join(held)}", file=sys.stderr, flush=True)
+            held = (
+                f"{gpu} by process {file.read_text()}"
+                for gpu, file in files.items()
+                if gpu not in taken
+            )
+            what = "a GPU" if count == 1 else f"{count} GPUs"
+            print(f"waiting for {what}, held are {', '.join(held)}", file=sys.stderr, flush=True)
         waiting = True
         time.sleep(INTERVAL)

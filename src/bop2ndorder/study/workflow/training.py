@@ -7,6 +7,7 @@ from typing import Any
 from ...store import write_done, write_json
 from ..data import Data
 from ..run.provenance import origin, run_facts
+from ..run.ranks import joined
 from ..run.train import train
 from .products import RUN_FILES
 
@@ -22,6 +23,9 @@ def train_run(
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> None:
     """Train a run, from where it was stopped if it was, and write all that is kept of it.
+
+    Where its settings say so in `gpus`, several processes train it together, each of which calls
+    this, and the first of them writes (`joined`).
 
     `Workflow` knows where a study's runs belong, and `evaluate` judges what is there then:
 
@@ -42,9 +46,12 @@ def train_run(
     Raises:
         As `train` does.
     """
-    note.unlink(missing_ok=True)
-    network, history = train(settings, data, folder, checkpoint, device, on_epoch)
-    write_json(folder / "run.json", run_facts(run, settings, data, network))
-    note.parent.mkdir(parents=True, exist_ok=True)
-    write_json(note, origin(folder, settings, history, device))
-    write_done(folder, RUN_FILES)
+    with joined(settings.get("gpus", 1), device) as ranks:
+        if ranks.rank == 0:
+            note.unlink(missing_ok=True)
+        network, history = train(settings, data, folder, checkpoint, device, on_epoch, ranks)
+        if ranks.rank == 0:
+            write_json(folder / "run.json", run_facts(run, settings, data, network))
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_json(note, origin(folder, settings, history, device))
+            write_done(folder, RUN_FILES)
