@@ -143,8 +143,11 @@ rule train:
     threads: lambda w: WORK.runs[w.run].settings.threads
     resources:
         gpu=lambda w: WORK.runs[w.run].settings.gpus,
+    params:
+        checkpoint_seconds=lambda w, resources: resources.get("checkpoint_seconds", 0),
     shell:
-        CALL + "train {wildcards.run} 2> {log:q}"
+        CALL
+        + "train {wildcards.run} --checkpoint-every {params.checkpoint_seconds} 2> {log:q}"
 
 
 rule evaluate:

@@ -1,11 +1,14 @@
 """Training again, and training that was stopped: the same bytes, or a sentence."""
 
 import resource
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny import BATCH, EPOCHS, OPTIMIZERS, STEPS, history, settings
 
+from bop2ndorder.study.run import train as train_module
+from bop2ndorder.study.run.checkpoint import load_checkpoint
 from bop2ndorder.study.run.provenance import origin
 from bop2ndorder.study.run.train import train
 from bop2ndorder.study.run.trainer import Trainer
@@ -26,6 +29,19 @@ def optimizer(request):
 def uninterrupted(digits, optimizer, tmp_path_factory):
     """What training leaves when nothing disturbs it."""
     return result(digits, optimizer, tmp_path_factory.mktemp("uninterrupted"))
+
+
+@pytest.fixture
+def slow_epochs(monkeypatch):
+    """Epochs of twenty seconds, by a clock that stands still otherwise."""
+    clock, epoch = [1000.0], Trainer.epoch
+
+    def slow(*args):
+        clock[0] += 20
+        return epoch(*args)
+
+    monkeypatch.setattr(Trainer, "epoch", slow)
+    monkeypatch.setattr(train_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
 
 def result(data, optimizer, tmp_path, **changes):
@@ -76,6 +92,41 @@ def test_a_run_stopped_after_an_epoch_ends_the_same(
         train(settings(optimizer), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
     assert seen == list(range(1, epoch + 1)) and (tmp_path / "run.pt").exists()
     torch.rand(7)
+    assert result(digits, optimizer, tmp_path) == uninterrupted
+
+
+@pytest.mark.parametrize(
+    ("every", "written"),
+    [(0, [1, 2, 3, 4, 5, 6, 7]), (20, [1, 2, 3, 4, 5, 6, 7]), (60, [3, 6]), (61, [4]), (200, [])],
+)
+def test_a_checkpoint_is_written_once_the_last_is_old_enough(
+    digits, tmp_path, monkeypatch, slow_epochs, every, written
+):
+    saved, save = [], Trainer.save
+    monkeypatch.setattr(
+        Trainer, "save", lambda self, path, rows: (saved.append(len(rows)), save(self, path, rows))
+    )
+    paths = tmp_path / "run", tmp_path / "run.pt"
+    train(settings(epochs=7), digits, *paths, checkpoint_every=every)
+    assert saved == written and not paths[1].exists()
+
+
+@pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
+def test_a_run_stopped_between_two_checkpoints_ends_the_same(
+    digits, optimizer, uninterrupted, tmp_path, slow_epochs, epoch
+):
+    """Of three epochs the second writes one: the run goes on from there, or from the start."""
+
+    def stop(row):
+        if row["epoch"] == epoch:
+            raise Stopped
+
+    paths = tmp_path / "run", tmp_path / "run.pt"
+    with pytest.raises(Stopped):
+        train(settings(optimizer), digits, *paths, on_epoch=stop, checkpoint_every=30)
+    assert paths[1].exists() == (epoch > 1)
+    if epoch > 1:
+        assert len(load_checkpoint(paths[1], "cpu")["history"]) == 2
     assert result(digits, optimizer, tmp_path) == uninterrupted
 
 

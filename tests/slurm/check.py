@@ -28,6 +28,7 @@ def project(tmp_path_factory):
     study = four_runs()
     study["experiments"]["cifar10"]["arms"]["bop"]["set"]["epochs"] = EPOCHS
     write(study, project.folder)
+    project.keep_every_epoch()
     project.commit("code")
     return project
 

@@ -43,6 +43,7 @@ def failing_study():
 @pytest.mark.slow
 def test_runs_that_fail_are_named_and_stop_nothing_else(tmp_path):
     project = Project.of_this_project(tmp_path / "a study")
+    project.keep_every_epoch()
     study = failing_study()
     write(study, project.folder)
     project.snakemake("prepare_all")

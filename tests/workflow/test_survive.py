@@ -40,6 +40,7 @@ def prepared(tmp_path_factory):
     sizes["epochs"] = EPOCHS
     sizes["network"] = {"width": 48, "dense": 256}  # so that a checkpoint takes a moment to write
     write(study, project.folder)
+    project.keep_every_epoch()
     project.commit("code")
     project.snakemake("prepare_all")
     return project

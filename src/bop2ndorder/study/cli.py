@@ -91,29 +91,37 @@ def prepare(load: Load, name: str) -> None:
 
 @main.command()
 @click.argument("run")
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="How old a checkpoint gets before an epoch writes the next; by default each does.",
+)
 @click.pass_context
-def train(ctx: click.Context, run: str) -> None:
+def train(ctx: click.Context, run: str, checkpoint_every: float) -> None:
     """Train RUN, from where it was stopped if it was."""
     workflow = ctx.obj()
     planned = _one(workflow.runs, run, "run")
     folder, gpus = workflow.run(run), planned.settings.gpus
     if gpus > 1 and is_rank():
         with told(folder):
-            _train(workflow, planned)
+            _train(workflow, planned, checkpoint_every)
         return
     from .workflow.lease import leased_gpu
 
     # The GPU before torch, for CUDA reads it once.
     with noted(workflow.note(run), folder), leased_gpu(gpus):
         if gpus == 1:
-            _train(workflow, planned)
+            _train(workflow, planned, checkpoint_every)
         else:
             given = ctx.parent.params
             study = ["--params", given["params"], "--scale", workflow.scale]
-            start_ranks([*study, "--work", str(given["work"]), "train", run], gpus)
+            study += ["--work", str(given["work"])]
+            start_ranks([*study, "train", run, f"--checkpoint-every={checkpoint_every}"], gpus)
 
 
-def _train(workflow: "Workflow", planned: "Run") -> None:
+def _train(workflow: "Workflow", planned: "Run", checkpoint_every: float) -> None:
     """Train a run in this process, which is one of several where it takes several GPUs."""
     if planned.settings.numerics == "portable":
         pin("torch")
@@ -128,7 +136,7 @@ def _train(workflow: "Workflow", planned: "Run") -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with Progress(run, settings["epochs"]) as progress:
         data = open_data(workflow.data(planned.data))
-        train_run(run, settings, data, *places, device, progress)
+        train_run(run, settings, data, *places, device, progress, checkpoint_every)
 
 
 @main.command()

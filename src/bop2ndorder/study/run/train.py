@@ -1,6 +1,7 @@
 """Training: a run's settings and prepared data in; weights, history and predictions out."""
 
 import csv
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def train(
     device: str = "cpu",
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
     ranks: Ranks = ALONE,
+    checkpoint_every: float = 0,
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
     """Train one run, from the start or from where its checkpoint left off.
 
@@ -40,12 +42,15 @@ def train(
         settings: as `config.Settings.model_dump()` gives them.
         data: the prepared data set.
         folder: receives weights.safetensors, predictions.safetensors and history.csv.
-        checkpoint: written after every epoch, removed at the end.
+        checkpoint: written after an epoch, removed at the end.
         device: "cpu" or a CUDA device.
         on_epoch: called with each epoch's row of the history.
         ranks: the processes that train the run together, as many as its setting `gpus`, 1 if it has
             none (`ranks.joined`). The first alone writes files and calls `on_epoch`; to the others'
             history evaluation is unknown.
+        checkpoint_every: seconds that a checkpoint has to be old before an epoch writes the next;
+            0, the default, writes one after every epoch. It decides how much a stop costs, never
+            the result.
 
     Returns:
         the trained network, and its history: the rows of history.csv and the speed in each epoch.
@@ -72,10 +77,13 @@ def train(
     trainer = Trainer(settings, data, device, ranks)
     history = trainer.resume(checkpoint) if checkpoint.exists() else []
     ranks.barrier()  # all have looked for the checkpoint, which the first may soon remove
+    written = time.monotonic()
     for epoch in range(len(history), settings["epochs"]):
         history.append(trainer.epoch(epoch))
         if ranks.rank == 0:
-            trainer.save(checkpoint, history)
+            if time.monotonic() - written >= checkpoint_every:
+                trainer.save(checkpoint, history)
+                written = time.monotonic()
             on_epoch(history[-1])
     if ranks.rank == 0:
         write_files(trainer, history, folder)

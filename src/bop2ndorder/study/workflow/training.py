@@ -21,6 +21,7 @@ def train_run(
     note: Path,
     device: str = "cpu",
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    checkpoint_every: float = 0,
 ) -> None:
     """Train a run, from where it was stopped if it was, and write all that is kept of it.
 
@@ -39,7 +40,7 @@ def train_run(
 
     Args:
         run: its id.
-        settings, data, checkpoint, device, on_epoch: as `train` takes them.
+        settings, data, checkpoint, device, on_epoch, checkpoint_every: as `train` takes them.
         folder: receives the run's files, done.json last.
         note: receives what another machine or hour changes, as `evaluate` takes it.
 
@@ -49,7 +50,9 @@ def train_run(
     with joined(settings.get("gpus", 1), device) as ranks:
         if ranks.rank == 0:
             note.unlink(missing_ok=True)
-        network, history = train(settings, data, folder, checkpoint, device, on_epoch, ranks)
+        network, history = train(
+            settings, data, folder, checkpoint, device, on_epoch, ranks, checkpoint_every
+        )
         if ranks.rank == 0:
             write_json(folder / "run.json", run_facts(run, settings, data, network))
             note.parent.mkdir(parents=True, exist_ok=True)
