@@ -19,6 +19,7 @@ from snakemake.utils import min_version
 
 from bop2ndorder.study.config import ParamsError, load_study
 from bop2ndorder.study.config.codes import unknown_code
+from bop2ndorder.study.workflow.lease import places
 from bop2ndorder.study.workflow.processes import (
     CALLER,
     end_with_caller,
@@ -52,6 +53,9 @@ RECORD = WORK.record("{run}")
 EXPERIMENT = WORK.results / "{experiment}"
 KEY = WORK.results / ".keys"
 LOGS = Path("logs", WORK.scale)
+# What the profile says of this machine; in Slurm's it says nothing, and each job has its own cards.
+HERE = {name: found.value for name, found in workflow.global_resources.items()}
+RUNS_PER_GPU = HERE.get("runs_per_gpu", 1)
 CALL = f"exec bop2ndorder --scale {WORK.scale} "
 # What the targets ask for; the markers stand for what is there but has to be made again.
 TRAINED = [WORK.run(run) / "done.json" for run in WORK.runs] + WORK.damages()
@@ -140,14 +144,16 @@ rule train:
         WORK.log("{run}"),
     benchmark:
         WORK.log("{run}").with_suffix(".tsv")
-    threads: lambda w: WORK.runs[w.run].settings.threads
+    # So that it is GPUs, not cores, that say how many runs there are at once.
+    threads: lambda w: WORK.cores(w.run, gpus=HERE.get("gpu", 0))
     resources:
-        gpu=lambda w: WORK.runs[w.run].settings.gpus,
+        gpu=lambda w: places(WORK.runs[w.run].settings.gpus, RUNS_PER_GPU),
     params:
         checkpoint_seconds=lambda w, resources: resources.get("checkpoint_seconds", 0),
     shell:
         CALL
-        + "train {wildcards.run} --checkpoint-every {params.checkpoint_seconds} 2> {log:q}"
+        + "train {wildcards.run} --checkpoint-every {params.checkpoint_seconds} "
+        + "--runs-per-gpu {RUNS_PER_GPU} 2> {log:q}"
 
 
 rule evaluate:

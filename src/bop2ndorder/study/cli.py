@@ -98,8 +98,14 @@ def prepare(load: Load, name: str) -> None:
     metavar="SECONDS",
     help="How old a checkpoint gets before an epoch writes the next; by default each does.",
 )
+@click.option(
+    "--runs-per-gpu",
+    type=click.IntRange(min=1),
+    default=1,
+    help="How many runs share a GPU, the same for all at work; by default none does.",
+)
 @click.pass_context
-def train(ctx: click.Context, run: str, checkpoint_every: float) -> None:
+def train(ctx: click.Context, run: str, checkpoint_every: float, runs_per_gpu: int) -> None:
     """Train RUN, from where it was stopped if it was."""
     workflow = ctx.obj()
     planned = _one(workflow.runs, run, "run")
@@ -108,10 +114,10 @@ def train(ctx: click.Context, run: str, checkpoint_every: float) -> None:
         with told(folder):
             _train(workflow, planned, checkpoint_every)
         return
-    from .workflow.lease import leased_gpu
+    from .workflow.lease import leased_gpus
 
     # The GPU before torch, for CUDA reads it once.
-    with noted(workflow.note(run), folder), leased_gpu(gpus):
+    with noted(workflow.note(run), folder), leased_gpus(gpus, runs_per_gpu):
         if gpus == 1:
             _train(workflow, planned, checkpoint_every)
         else:

@@ -105,6 +105,16 @@ class Workflow:
         """What a run's training said."""
         return self.work / "logs" / self.scale / "train" / f"{run}.log"
 
+    def cores(self, run: str, gpus: int) -> int:
+        """CPU cores that a training keeps busy where there are so many GPUs, or places on them.
+
+        A GPU holds images that are stored as arrays, and one core leads it. Image files are decoded
+        by as many workers as the settings name threads.
+        """
+        settings = self.runs[run].settings
+        decodes = settings.data.source == "imagenet"
+        return settings.gpus if gpus and not decodes else settings.threads
+
     def record(self, run: str) -> Path:
         """Folder of a run's record; in git."""
         return self.results / "runs" / run
