@@ -8,10 +8,11 @@ import click
 import pytest
 from commands import call, prepare_and_train, sentence, trained_study, workflow
 from image_folders import write_folder
-from studies import ROOT, TEN_MISTAKES, changed, cut_down, keep, read, write
+from studies import PARAMS, ROOT, TEN_MISTAKES, changed, cut_down, keep, read, write
 
 from bop2ndorder.study.cli import main
 from bop2ndorder.study.config import load_study
+from bop2ndorder.study.workflow.plan import guessed_speed
 
 COMMANDS = sorted(name for name, command in main.commands.items() if not command.hidden)
 
@@ -115,8 +116,22 @@ def test_the_plan_of_the_paper_needs_no_data(tmp_path, monkeypatch):
     runs = len(load_study().runs("paper"))
     assert f"scale paper: {runs} runs" in text and f"{runs} to train" in text
     assert "left to train" in text and " h (all runs" in text
-    assert "assuming 1e+13 sustained float32 operations per second of a GPU" in text
+    assert "; estimated, not measured: assuming " in text
+    assert " sustained operations per second of an H100, and 364 image files decoded " in text
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_speeds_on_a_gpu_are_those_it_was_estimated_to_have():
+    """BinaryNet in batches of 50, by hand; ImageNet as fast as eight cores decode it."""
+    runs = load_study(PARAMS).runs("paper").values()
+    by_hand = {"float32": 11_000, "tf32": 29_000, "float16": 50_000}
+    for run in runs:
+        speed = guessed_speed(run, gpu=True)
+        if run.settings.data.source == "imagenet":
+            assert speed == 8 * 364
+        elif run.settings.network.norm == "batch":
+            precision = getattr(run.settings, "precision", "float32")
+            assert speed == pytest.approx(by_hand[precision], rel=0.01)
 
 
 def test_training_time_is_that_of_all_epochs(here):

@@ -9,10 +9,19 @@ from ...store import DONE
 from ..config import Run
 from ..config.codes import unknown_code
 from ..run.evaluate import TIMES
-from ..run.operations import CPU_RATE, GPU_RATE, operations_per_image, training_speed
+from ..run.operations import (
+    CPU_RATE,
+    DECODING_RATE,
+    GPU_RATES,
+    operations_per_image,
+    training_speed,
+)
 from ..run.progress import duration
 from ..run.record import read_record
 from .products import Workflow
+
+# The settings by which trainings on the same data differ in speed.
+SPEED = ("network", "threads", "precision", "gpus")
 
 
 def describe(workflow: Workflow, every: bool = False) -> str:
@@ -24,10 +33,11 @@ def describe(workflow: Workflow, every: bool = False) -> str:
     """
     states = {run: state(workflow, run) for run in workflow.runs}
     known, guesses = recorded_speeds(workflow), {}
+    gpu = workflow.scale == "paper" or torch.cuda.is_available()
     seconds = {}
     for name, run in workflow.runs.items():
         if kind(run) not in known and kind(run) not in guesses:
-            guesses[kind(run)] = guessed_speed(run, _rate(workflow))
+            guesses[kind(run)] = guessed_speed(run, gpu)
         settings = run.settings
         images = settings.data.images(settings.train_on) * settings.epochs
         seconds[name] = images / (known | guesses)[kind(run)]
@@ -47,7 +57,8 @@ def describe(workflow: Workflow, every: bool = False) -> str:
     lines += [
         f"scale {workflow.scale}: {len(states)} runs, those shared counted once: {numbers}",
         f"left to train: {duration(left)}{weights} (all runs: "
-        f"{duration(sum(seconds.values()))}), one run at a time; {_basis(workflow, guesses)}",
+        f"{duration(sum(seconds.values()))}), one run at a time; "
+        f"{_basis([run for run in workflow.runs.values() if kind(run) in guesses], gpu)}",
         *([sentence] if (sentence := unknown_code()) else []),
     ]
     return "\n".join(lines)
@@ -62,7 +73,7 @@ def state(workflow: Workflow, run: str) -> str:
 
 def kind(run: Run) -> tuple:
     """Runs of one kind train at about the same speed."""
-    return run.settings.network, run.data, run.settings.threads
+    return run.data, *(getattr(run.settings, name, None) for name in SPEED)
 
 
 def recorded_speeds(workflow: Workflow) -> dict[tuple, float]:
@@ -75,18 +86,38 @@ def recorded_speeds(workflow: Workflow) -> dict[tuple, float]:
     return {found: median(values) for found, values in speeds.items()}
 
 
-def guessed_speed(run: Run, rate: float) -> float:
-    """Training images per second on hardware that sustains `rate` operations per second."""
-    network, data = run.settings.network.model_dump(), run.settings.data
-    return training_speed(operations_per_image(network, data.classes(), data.image_size), rate)
+def guessed_speed(run: Run, gpu: bool) -> float:
+    """Training images per second, by operations: on one CPU core, or on the GPUs of the run.
+
+    GPUs may have to wait for their images, which `threads` cores decode.
+    """
+    settings, data = run.settings.model_dump(), run.settings.data
+    operations = operations_per_image(settings["network"], data.classes(), data.image_size)
+    if not gpu:
+        return training_speed(operations, CPU_RATE)
+    speed = settings["gpus"] * training_speed(operations, GPU_RATES[_precision(run)])
+    return min(speed, DECODING_RATE * settings["threads"]) if data.source == "imagenet" else speed
 
 
-def _rate(workflow: Workflow) -> float:
-    return GPU_RATE if workflow.scale == "paper" or torch.cuda.is_available() else CPU_RATE
+def _precision(run: Run) -> str:
+    return getattr(run.settings, "precision", "float32")
 
 
-def _basis(workflow: Workflow, guesses: dict) -> str:
-    if not guesses:
+def _basis(guessed: list[Run], gpu: bool) -> str:
+    """What the estimate rests on.
+
+    Args:
+        guessed: the runs of whose kind no record tells the speed.
+        gpu: whether they are taken to be trained on GPUs.
+    """
+    if not guessed:
         return "by the speed in the records"
-    where = "GPU" if _rate(workflow) == GPU_RATE else "CPU core"
-    return f"assuming {_rate(workflow):.0e} sustained float32 operations per second of a {where}"
+    if not gpu:
+        where = f"{CPU_RATE:.0e} sustained float32 operations per second of a CPU core"
+    else:
+        precisions = dict.fromkeys(map(_precision, guessed))
+        rates = " and ".join(f"{GPU_RATES[name]:.1e} ({name})" for name in precisions)
+        where = f"{rates} sustained operations per second of an H100"
+        if any(run.settings.data.source == "imagenet" for run in guessed):
+            where += f", and {DECODING_RATE} image files decoded per second and CPU thread"
+    return f"estimated, not measured: assuming {where}"

@@ -18,8 +18,9 @@ def cost_table(records: Records) -> Table | None:
     if table.empty:
         return None
     # Here, since torch takes longer to import than all tables together.
-    from ...run.operations import CPU_RATE, GPU_RATE, PASSES
+    from ...run.operations import CPU_RATE, GPU_RATES, PASSES
 
+    gpu = GPU_RATES["float32"]
     millions = table["multiply_accumulates"] / 1e6
     columns = {
         "network": table["network"].map(NETWORKS),
@@ -34,8 +35,8 @@ def cost_table(records: Records) -> Table | None:
         "What wider or longer would cost",
         "One run of as many epochs as the longest here, and of more: an estimate by operations, "
         f"{PASSES} forward passes a step, of a CPU core that sustains {number_text(CPU_RATE)} of "
-        f"them a second; a GPU that sustains {number_text(GPU_RATE)} takes "
-        f"1/{GPU_RATE / CPU_RATE:g} of it. Widths up to the published one.",
+        f"them a second; a GPU that sustains {number_text(gpu)} takes "
+        f"1/{gpu / CPU_RATE:g} of it. Widths up to the published one.",
         table,
         pd.DataFrame(columns),
     )
