@@ -19,6 +19,7 @@ from snakemake.utils import min_version
 
 from bop2ndorder.study.config import ParamsError, load_study
 from bop2ndorder.study.config.codes import unknown_code
+from bop2ndorder.study.run.evaluate import RECORD as RECORD_FILES
 from bop2ndorder.study.workflow.lease import places
 from bop2ndorder.study.workflow.processes import (
     CALLER,
@@ -162,12 +163,7 @@ rule evaluate:
         lambda w: WORK.unrecorded(w.run),
     output:
         # `update`: a record that says the same is left as it is.
-        update(
-            [
-                RECORD / name
-                for name in ("metrics.json", "history.csv", "provenance.json")
-            ]
-        ),
+        update([RECORD / name for name in RECORD_FILES]),
     log:
         LOGS / "evaluate" / "{run}.log",
     # Before more runs are trained: what is done then has its record, wherever it ends.

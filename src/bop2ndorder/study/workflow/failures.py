@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from ...store import DONE
+from ..run.evaluate import RECORD
 
 if TYPE_CHECKING:
     from ..config import Run
@@ -95,7 +96,7 @@ def _reason(workflow: "Workflow", run: "Run") -> str:
             text, *_ = workflow.note(name).read_text(encoding="utf-8").splitlines()
             return text if name == run.id else f"its data set {name}: {text}"
     folder, record, log = (f(run.id) for f in (workflow.run, workflow.record, workflow.log))
-    if (record / "metrics.json").exists():
+    if (record / RECORD[0]).exists():
         return f"a file in {record} is damaged: `git checkout {record}` restores it"
     if (folder / DONE).exists():
         return "trained, but not evaluated yet"
