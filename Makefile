@@ -44,7 +44,7 @@ test-slurm: $(READY)  ## on a Slurm of its own, of which it installs Debian's pa
 benchmark: $(READY)  ## measure speed: an hour on an idle machine, needs Python 3.11 or older for the peer
 	python -m benchmarks
 
-lint: $(READY)  ## style of Python and Snakemake files, and Snakemake's own advice
+lint: $(READY)  ## style of Python and Snakemake files
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile
