@@ -58,9 +58,9 @@ class Ranks:
             return
         gradients = [parameter.grad for parameter in parameters]
         sizes = [gradient.numel() for gradient in gradients]
-        if self._flat is None:
-            # As many elements for each rank to sum; those beyond the gradients stay 0.
-            count = -(-sum(sizes) // self.size) * self.size
+        # As many elements for each rank to sum; those beyond the gradients stay 0.
+        count = -(-sum(sizes) // self.size) * self.size
+        if self._flat is None or len(self._flat) != count:
             self._flat = gradients[0].new_zeros(count)
             self._received = gradients[0].new_empty(count)
         gathered = self._flat[: sum(sizes)]
