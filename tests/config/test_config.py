@@ -66,6 +66,8 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
         ("scale: quick ", "scale: [quick", "params.yaml"),
         ("{gamma: {every: 2}}", "{gamma: {every: 0.01}}", "every: found 0.01; comes to no step"),
         ("end: 1.0e-10}", "end: 1.0e-10, until: 1.0e-9}", "until: found 1e-09; comes to no step"),
+        ("  gpus: 1 ", "  gpus: 0 ", "defaults.gpus: found 0; must be greater than or equal to 1"),
+        ("  gpus: 1 ", "  gpus: 3 ", "batch_size: found 50; must be divisible by gpus, 3"),
         ("times: 1.0}", "times: -1.0}", "grid.optimizer.threshold: found -1.0"),
         ("local: {}", "local: 3", "local: found 3; must be a mapping"),
         (
@@ -214,16 +216,23 @@ def test_ids_are_short_safe_names_that_settings_decide(study, tmp_path):
     assert set(load_study(local).runs("quick")) == before
 
 
-def test_a_setting_with_a_default_is_in_the_ids_it_changes_only(study, tmp_path):
+LATER = [
+    ("numerics", "native", "portable"),
+    ("precision", "float32", "tf32"),
+    ("graph", "auto", "off"),
+    ("gpus", 1, 2),
+]
+
+
+@pytest.mark.parametrize(("name", "default", "other"), LATER)
+def test_a_setting_with_a_default_is_in_the_ids_it_changes_only(study, name, default, other):
     """Such as came later than the first records, whose settings lack it."""
     run = next(iter(study.runs("small").values()))
-    assert run.settings.numerics == "native"
+    assert getattr(run.settings, name) == default
     named = run.settings.model_dump()
-    later = ("numerics", "precision")
-    given = {name: value for name, value in named.items() if name not in later}
+    given = {key: value for key, value in named.items() if key != name}
     assert Run.of(Settings.model_validate(given)) == run
-    for other in ({"numerics": "portable"}, {"precision": "tf32"}, {"precision": "float16"}):
-        assert Run.of(Settings.model_validate(named | other)).id != run.id
+    assert Run.of(Settings.model_validate(named | {name: other})).id != run.id
     assert {found.settings.numerics for found in study.runs("quick").values()} == {"portable"}
 
 

@@ -129,6 +129,19 @@ def test_crops_follow_the_image_and_not_the_size_of_the_batches(data):
     assert torch.equal(small, large)
 
 
+def test_slices_of_a_batch_make_it_whole(data):
+    """With the order and the draws of the whole one."""
+    whole = list(data.batches("train", 12, seed=7, augment=AUGMENT))
+    slices = [
+        data.batches("train", 12, seed=7, augment=AUGMENT, share=(rank, 3)) for rank in range(3)
+    ]
+    assert len(whole) == 3
+    for (images, labels), *parts in zip(whole, *slices, strict=True):
+        assert [len(found) for _, found in parts] == [4, 4, 4]
+        assert torch.equal(torch.cat([found for found, _ in parts]), images)
+        assert torch.equal(torch.cat([found for _, found in parts]), labels)
+
+
 def test_the_stored_images_are_not_written_to(data):
     before = (data.path / "train_images.npy").read_bytes()
     for images, _ in data.batches("train", 8, seed=7, augment=AUGMENT):
@@ -150,6 +163,10 @@ def test_mistakes_are_one_sentence(data):
         data.batches("train", 8, seed=1, augment={"crop": "random_resized", "flip": True})
     with pytest.raises(ValueError, match="needs a seed"):
         data.batches("train", 8, augment=AUGMENT)
+    with pytest.raises(ValueError, match="batch_size is 8, gpus is 3: .* must be divisible by it"):
+        data.batches("train", 8, seed=1, share=(0, 3))
+    with pytest.raises(ValueError, match=r"evaluation \(no seed\) shares none"):
+        data.batches("train", 8, share=(0, 2))
 
 
 def test_no_validation_images_are_no_batches(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from image_folders import settings, write_folder
 from PIL import Image
 
+import bop2ndorder.study.data.imagenet
 from bop2ndorder.study.data import open_data, prepare
 from bop2ndorder.study.data.imagenet import central_box, random_box
 
@@ -94,6 +95,23 @@ def test_the_number_of_workers_changes_nothing(data):
     for arguments in ({}, {"seed": 3, "augment": AUGMENT}):
         none, two = (list(data.batches("train", 3, workers=n, **arguments)) for n in (0, 2))
         assert same(none, two)
+
+
+def test_a_slice_of_each_batch_is_that_of_the_whole_one(data):
+    whole = list(data.batches("train", 4, seed=5, augment=AUGMENT))
+    half = list(data.batches("train", 4, seed=5, augment=AUGMENT, share=(1, 2)))
+    assert len(whole) == 2 and same(half, [(images[2:], labels[2:]) for images, labels in whole])
+
+
+def test_a_slice_is_decoded_alone(data, monkeypatch):
+    """What the others take is not even opened."""
+    opened = []
+    read = bop2ndorder.study.data.imagenet.read_rgb
+    monkeypatch.setattr(
+        "bop2ndorder.study.data.imagenet.read_rgb", lambda path: opened.append(path) or read(path)
+    )
+    assert len(list(data.batches("train", 4, seed=5, share=(0, 2)))) == 2
+    assert len(opened) == len(set(opened)) == 4
 
 
 @pytest.fixture(scope="module")
