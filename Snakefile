@@ -20,6 +20,7 @@ from snakemake.utils import min_version
 from bop2ndorder.study.config import ParamsError, load_study
 from bop2ndorder.study.config.codes import unknown_code
 from bop2ndorder.study.run.evaluate import RECORD as RECORD_FILES
+from bop2ndorder.study.run.record import RUN_FILES
 from bop2ndorder.study.workflow.lease import places
 from bop2ndorder.study.workflow.processes import (
     CALLER,
@@ -27,7 +28,7 @@ from bop2ndorder.study.workflow.processes import (
     lock_folder,
     stop_at_once,
 )
-from bop2ndorder.study.workflow.products import OUTDATED, RUN_FILES, Workflow
+from bop2ndorder.study.workflow.products import OUTDATED, Workflow
 
 min_version("9.27")
 

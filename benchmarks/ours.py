@@ -9,38 +9,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from contestant import serve
+from random_images import write_random_images
 
-from bop2ndorder.store import write_done, write_json
 from bop2ndorder.study.data import open_data
 from bop2ndorder.study.run.deterministic import use_deterministic_kernels
 from bop2ndorder.study.run.trainer import Trainer
 
 IMAGES = 10_000
-
-
-def write_random_images(folder: Path) -> None:
-    """A prepared data set of random pixels; speed does not depend on what the images show."""
-    chance = np.random.default_rng(0)
-    for part in ("train", "test"):
-        shape = (IMAGES, 32, 32, 3)
-        np.save(folder / f"{part}_images.npy", chance.integers(0, 256, shape, dtype=np.uint8))
-        np.save(folder / f"{part}_labels.npy", chance.integers(0, 10, IMAGES))
-    write_json(folder / "splits.json", {"train": list(range(IMAGES)), "validation": []})
-    facts = {
-        "source": "cifar10",
-        "classes": [str(label) for label in range(10)],
-        "image_size": 32,
-        "mean": [127.5] * 3,
-        "std": [127.5] * 3,
-        "counts": {"train": IMAGES, "validation": 0, "test": IMAGES},
-        "sha256": "",
-        "origin": "random",
-    }
-    write_json(folder / "data.json", facts)
-    write_done(folder)
 
 
 def main(width: int, dense: int, batch: int, threads: int) -> None:
@@ -65,7 +42,7 @@ def main(width: int, dense: int, batch: int, threads: int) -> None:
     torch.set_num_threads(threads)
     use_deterministic_kernels()
     with tempfile.TemporaryDirectory() as folder:
-        write_random_images(Path(folder))
+        write_random_images(Path(folder), IMAGES)
         trainer = Trainer(settings, open_data(folder), "cpu")
         trainer.network.train()
         epochs = (trainer.batches(epoch) for epoch in itertools.count())

@@ -21,7 +21,7 @@ from bop2ndorder.study.run.evaluate import (
     read_history,
     score,
 )
-from bop2ndorder.study.workflow.products import RUN_FILES
+from bop2ndorder.study.run.record import RUN_FILES
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..config import Entry
+from ..config.runs import Entry
 from ..run.evaluate import PREFIX
 from ..run.record import read_record
 from .names import SOURCES, optimizer_of

@@ -1,4 +1,4 @@
-"""A run's record in git, read as a whole or not at all."""
+"""A run's files, and its record in git, read as a whole or not at all."""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from .evaluate import RECORD
+
+# What a training leaves, beside the done.json that vouches for it; the record is made of it.
+RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "run.json")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ...store import DONE
 from ..run.evaluate import RECORD
 
 if TYPE_CHECKING:
-    from ..config import Run
+    from ..config.runs import Run
     from .products import Workflow
 
 # Errors whose text is a sentence; of others the type is said too.

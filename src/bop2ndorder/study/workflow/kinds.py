@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..config import SCALES, Study
+from ..config.document import SCALES
+from ..config.study import Study
 
 # Five steps an epoch. One folder of images serves all sources that read folders.
 IMAGES, VALIDATION, BATCH, EPOCHS, CLASSES = 40, 20, 8, 2, 10

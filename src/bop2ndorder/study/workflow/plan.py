@@ -6,8 +6,8 @@ from statistics import median
 import torch
 
 from ...store import DONE
-from ..config import Run
 from ..config.codes import unknown_code
+from ..config.runs import Run
 from ..run.evaluate import TIMES
 from ..run.operations import (
     CPU_RATE,

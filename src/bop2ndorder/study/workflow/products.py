@@ -13,12 +13,12 @@ from pathlib import Path
 
 from ...store import DONE, damaged_file, read_json
 from ..analysis.sections import section_of
-from ..config import Run, Study
 from ..config.keys import PACKAGE, code_key, digest
+from ..config.runs import Run
+from ..config.study import Study
 from ..run.evaluate import RECORD
 from ..run.record import read_record
 
-RUN_FILES = ("weights.safetensors", "predictions.safetensors", "history.csv", "run.json")
 NOTEBOOKS = Path("notebooks")
 ANALYSIS = "study.analysis"
 # Markers that make Snakemake redo a product that is there but not current; never in git or DVC.

@@ -21,9 +21,9 @@ from typing import Any
 from tqdm import tqdm
 
 from ...store import read_json, write_json
-from ..config import Study
 from ..config.codes import MODULES, code_at_hand, find_class, hash_of, read_classes, write_classes
 from ..config.keys import PACKAGE
+from ..config.study import Study
 from ..numerics import PINS
 from .kinds import Short, draw, kinds, task
 from .processes import CALLER

@@ -8,8 +8,8 @@ from ...store import write_done, write_json
 from ..data import Data
 from ..run.provenance import origin, run_facts
 from ..run.ranks import joined
+from ..run.record import RUN_FILES
 from ..run.train import train
-from .products import RUN_FILES
 
 
 def train_run(

@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from scipy.special import stdtrit
 
 from ...store import DONE, read_json
-from ..config import Entry
+from ..config.runs import Entry
 from ..config.settings import Settings
 from ..run.evaluate import accuracy, judge, last_epoch, read_history
 from ..run.record import Record, read_record

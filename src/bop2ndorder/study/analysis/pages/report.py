@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ....store import read_json
-from ...config import Study
 from ...config.codes import Classes, read_classes
+from ...config.study import Study
 from ...run.progress import duration
 from ...run.record import read_record
 from ..page import render

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from ...config import Entry, Run
+from ...config.runs import Entry, Run
 from ..records import Records, load_records
 from ..statistics import joined, over_seeds
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ....store import write_json
-from ...config import Entry
+from ...config.runs import Entry
 from ...run.record import read_record
 from ..exhibits import Picture, Table
 from ..names import schedule_text

@@ -7,8 +7,8 @@ from typing import IO
 import numpy as np
 import pandas as pd
 
-from ...config import Entry
 from ...config.claims import Claim, Claims, Comparison
+from ...config.runs import Entry
 from ..exhibits import Table, signed, signed_interval
 from ..records import SPLITS, Records, load_records
 from ..statistics import WITHIN
