@@ -29,6 +29,17 @@ def deviation(request):
     return check
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    """Where a test computes: on the CPU, and again on a GPU where there is one."""
+    if request.param == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     """The digits that the runs of `tiny` are trained on, prepared once."""

@@ -175,13 +175,3 @@ def test_no_validation_images_are_no_batches(tmp_path):
     data = open_data(tmp_path / "out")
     assert data.count("validation") == 0 and list(data.batches("validation", 8)) == []
     assert data.count("train") == data.count("all") == 12
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_batches_on_a_gpu_are_those_of_the_cpu(data):
-    here = data.batches("train", 8, seed=7, augment=AUGMENT)
-    there = data.batches("train", 8, seed=7, augment=AUGMENT, device="cuda")
-    for (images, labels), (images_there, labels_there) in zip(here, there, strict=True):
-        assert images_there.is_cuda and torch.equal(labels, labels_there.cpu())
-        assert torch.equal(raw(images), raw(images_there.cpu()))

@@ -32,10 +32,12 @@ def vectors(name: str) -> tuple[dict, dict]:
     return arrays, json.loads(str(arrays.pop("meta", "{}")))
 
 
-def network(name: str, dtype: torch.dtype) -> tuple[nn.Module, list[nn.Parameter]]:
+def network(
+    name: str, dtype: torch.dtype, device: str = "cpu"
+) -> tuple[nn.Module, list[nn.Parameter]]:
     """A network with the parameters of models.npz, and its kernels in Keras's order."""
     facts = vectors("models")[1][name]
-    net = NETWORKS[name]().to(dtype)
+    net = NETWORKS[name]().to(device, dtype)
     seed = facts["weights_seed_base"]
     kernels = in_keras_order(net, [tuple(kernel["shape"]) for kernel in facts["kernels"]])
     for k, (kernel, fact) in enumerate(zip(kernels, facts["kernels"], strict=True)):
@@ -128,9 +130,11 @@ def trajectory_data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return images, torch.from_numpy(y), nchw(e)
 
 
-def trajectory_network(dtype: torch.dtype) -> tuple[nn.Module, list[nn.Parameter]]:
+def trajectory_network(
+    dtype: torch.dtype, device: str = "cpu"
+) -> tuple[nn.Module, list[nn.Parameter]]:
     """The network of training_trajectory.npz before its first step, and its kernels."""
-    net = NETWORKS["binarynet_batch"]().to(dtype)
+    net = NETWORKS["binarynet_batch"]().to(device, dtype)
     kernels = [m.weight for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     for k, kernel in enumerate(kernels):
         random = np.random.RandomState(3000 + k)

@@ -33,12 +33,12 @@ OPTIMIZERS = {
 }
 
 
-def one_pass(name, dtype):
+def one_pass(name, dtype, device="cpu"):
     """Loss, probabilities, kernels with gradients, and the network after one training pass."""
-    net, kernels = network(name, dtype)
+    net, kernels = network(name, dtype, device)
     use_biased_moving_variance(net)
-    images, labels = inputs(name, dtype)
-    assert np.array_equal(labels, vectors("models")[0][f"{name}/labels"])
+    images, labels = (tensor.to(device) for tensor in inputs(name, dtype))
+    assert np.array_equal(labels.cpu(), vectors("models")[0][f"{name}/labels"])
     logits = net(images)
     loss = F.cross_entropy(logits, labels)
     loss.backward()
@@ -46,9 +46,9 @@ def one_pass(name, dtype):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_one_pass_in_float64(name, deviation):
+def test_one_pass_in_float64(name, device, deviation):
     golden, facts = vectors("models")
-    loss, probs, kernels, net, images = one_pass(name, torch.float64)
+    loss, probs, kernels, net, images = one_pass(name, torch.float64, device)
     deviation(f"{name} float64 loss", abs(loss / facts[name]["loss"] - 1), 1e-9)
     deviation(f"{name} float64 probabilities", distance(probs, golden[f"{name}/probs"]), 1e-9)
     for k, kernel in enumerate(kernels):
@@ -103,13 +103,13 @@ def test_parameter_counts(name):
     assert trainable + statistics == facts["params"]
 
 
-def train(name, steps, dtype, before_step=lambda net, images, labels: None):
+def train(name, steps, dtype, device="cpu", before_step=lambda net, images, labels: None):
     """Losses and flips (per kernel) of each step, and the network and its kernels after them."""
-    net, kernels = trajectory_network(dtype)
+    net, kernels = trajectory_network(dtype, device)
     use_biased_moving_variance(net)
     binary, real = binary_parameters(net)
     flip, adam = OPTIMIZERS[name](binary), torch.optim.Adam(real, lr=0.01)
-    images, labels, _ = trajectory_data()
+    images, labels, _ = (tensor.to(device) for tensor in trajectory_data())
     losses, flips = [], []
     for step in range(steps):
         before_step(net, images[step], labels[step])
@@ -130,23 +130,23 @@ def train(name, steps, dtype, before_step=lambda net, images, labels: None):
 
 
 @pytest.mark.parametrize("name", ["biased", "unbiased"])
-def test_trajectory(name, deviation):
+def test_trajectory(name, device, deviation):
     golden, _ = vectors("training_trajectory")
-    losses, flips, net, kernels = train(name, 60, torch.float64)
+    losses, flips, net, kernels = train(name, 60, torch.float64, device)
     assert golden[f"{name}/flips"].sum() > 0
     assert np.array_equal(flips, golden[f"{name}/flips"])
     deviation(f"trajectory {name} losses", distance(losses, golden[f"{name}/losses"]), 1e-8)
     assert [int(kernel.sum()) for kernel in kernels] == golden[f"{name}/final_signs_sum"].tolist()
     net.eval()
     with torch.no_grad():
-        probs = net(trajectory_data()[2]).softmax(1)
+        probs = net(trajectory_data()[2].to(device)).softmax(1)
     given = golden[f"{name}/eval_probs"]
     deviation(f"trajectory {name} evaluation", distance(probs, given), 1e-6)
 
 
-def test_trajectory_of_bop(deviation):
+def test_trajectory_of_bop(device, deviation):
     golden, _ = vectors("training_trajectory")
-    losses, flips, _, _ = train("bop", 40, torch.float64)
+    losses, flips, _, _ = train("bop", 40, torch.float64, device)
     assert np.array_equal(flips, golden["bop/flips"][:40])
     deviation("trajectory bop losses (40)", distance(losses, golden["bop/losses"][:40]), 1e-8)
 
@@ -188,5 +188,5 @@ def two_threads():
 
 def distance(ours, given) -> float:
     """The largest absolute difference."""
-    ours = torch.as_tensor(ours, dtype=torch.float64)
+    ours = torch.as_tensor(ours, dtype=torch.float64, device="cpu")
     return float((ours - torch.from_numpy(np.asarray(given, dtype=np.float64))).abs().max())
