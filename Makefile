@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce study setup test stress test-processors test-slurm benchmark lint lock clean-stale
+.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark lint lock clean-stale
 .DEFAULT_GOAL := reproduce
 
 reproduce:  ## run the study at the scale of params.yaml and record it in DVC
@@ -31,6 +31,16 @@ $(READY): requirements.lock pyproject.toml
 
 test: $(READY)  ## all tests, on all cores
 	pytest -n auto --dist loadfile
+
+test-oldest: .venv-oldest/.ready  ## the library with the oldest packages that pyproject.toml allows: minutes, 5 GB
+	PYTHONPATH=src .venv-oldest/bin/python -m pytest tests/library
+
+.venv-oldest/.ready: pyproject.toml
+	@$(PYTHON) -m venv --clear .venv-oldest
+	@.venv-oldest/bin/python -m pip install --quiet pytest hypothesis $$($(PYTHON) -c 'import tomllib; \
+	  project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print(*(line.replace(">=", "==") for line in project["dependencies"]))')
+	@touch $@
 
 stress: $(READY)  ## kill trainings at thirty random moments: ten minutes
 	pytest -m stress -s

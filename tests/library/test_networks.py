@@ -251,11 +251,15 @@ def test_imports_load_nothing_of_the_study():
     """The base install has torch, numpy and safetensors only."""
     import subprocess
     import sys
+    from pathlib import Path
+
+    import bop2ndorder
 
     modules = "binary, optim, schedules, networks, weights"
     code = f"import sys; from bop2ndorder import {modules}; print(*sys.modules)"
     loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, text=True
-    )
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True,
+        cwd=Path(bop2ndorder.__file__).parents[1],  # whether it is installed or not
+    )  # fmt: skip
     study = {"torchvision", "pydantic", "pandas", "matplotlib", "sklearn", "scipy", "click", "PIL"}
     assert not study & set(loaded.stdout.split())
