@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark lint lock clean-stale
+.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark gpu lint lock clean-stale
 .DEFAULT_GOAL := reproduce
 
 reproduce:  ## run the study at the scale of params.yaml and record it in DVC
@@ -53,6 +53,13 @@ test-slurm: $(READY)  ## on a Slurm of its own, of which it installs Debian's pa
 
 benchmark: $(READY)  ## measure speed: an hour on an idle machine, needs Python 3.11 or older for the peer
 	python -m benchmarks
+
+gpu:  ## on a machine with a GPU: the tests of training on one, and how fast it is
+	@$(PYTHON) benchmarks/card.py  # before minutes of setting up
+	@$(MAKE) --no-print-directory setup
+	pytest -m gpu
+	python -m benchmarks.gpu
+	python -m benchmarks.page
 
 lint: $(READY)  ## style of Python and Snakemake files
 	ruff check .

@@ -2,16 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
 
-from bop2ndorder.store import read_json, write_json
+from . import machine, optimizers, page, results, training, workflow
 
-from . import machine, optimizers, page, training, workflow
-
-RESULTS = Path(__file__).with_name("results.json")
 PARTS: dict[str, Callable[[], Any]] = {
     "narrow": partial(training.measure, width=16, dense=128, turns=7),
     # A turn of the wide network takes half a minute.
@@ -31,12 +27,9 @@ def main(parts: tuple[str, ...]) -> None:
 
     Results of other processors stay beside those of this one.
     """
-    results = read_json(RESULTS) if RESULTS.exists() else {}
-    here = results.setdefault(machine.name(), {})
     for part in parts or PARTS:
-        here[part] = {"on": machine.facts(), "found": PARTS[part]()}
-        write_json(RESULTS, results)
-    page.write(results)
+        results.note(machine.name(), part, machine.facts(), PARTS[part]())
+    page.write(results.read())
 
 
 main()

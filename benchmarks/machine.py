@@ -2,6 +2,7 @@
 
 import platform
 import statistics
+import subprocess
 import time
 from typing import Any
 
@@ -14,6 +15,25 @@ def facts() -> dict[str, Any]:
     """What a measurement was made on."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     return {**commit(), "processor": processor(), "versions": versions}
+
+
+def gpu_facts() -> dict[str, Any]:
+    """What a measurement on a GPU was made on."""
+    return {
+        **facts(),
+        "driver": _driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
+def _driver() -> str | None:
+    """The version of the GPUs' driver; None where its tool is not installed."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.check_output(query, text=True).splitlines()[0]
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def name() -> str:

@@ -1,7 +1,8 @@
-"""docs/performance.md: its tables and figure, and in docs/bits.md the costs, of results.json.
+"""docs/performance.md: its tables and figure; costs in docs/bits.md, GPUs in docs/gpus.md.
 
-results.json holds, by processor and part, what was measured, and on what; a part `reported` holds
-comparisons with larq on a processor of which no more is known.
+All of results.json, which holds, by processor or card and part, what was measured, and on what; a
+part `reported` holds comparisons with larq on a processor of which no more is known.
+`python -m benchmarks.page` only writes the pages.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from matplotlib.figure import Figure
 from bop2ndorder.study.analysis.exhibits import markdown
 from bop2ndorder.study.analysis.pages.readme import replace_block
 from bop2ndorder.study.analysis.style import legend_below, look, panels, png
+
+from . import results as measurements
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FIGURE = Path(__file__).with_name("performance.png")
@@ -71,6 +74,32 @@ def costs(results: Results) -> str:
         for row in _costs(measured.get("numerics", {}).get("found", []))
     ]
     return _table(rows) if rows else "Not measured yet."
+
+
+def gpus(results: Results) -> str:
+    """Throughput on each card where it was measured."""
+    texts = []
+    for card, measured in sorted(results.items()):
+        if "gpu" in measured:
+            on = measured["gpu"]["on"]
+            texts += [
+                f"### {card}",
+                _table(_rates(measured["gpu"]["found"])),
+                f"*Driver {on['driver']}, CUDA {on['cuda']}, cuDNN {on['cudnn']}.* {_basis(on)}",
+            ]
+    return "\n\n".join(texts) or "No GPU has been measured so far."
+
+
+def _rates(found: list) -> list[dict[str, str]]:
+    """A row for each network, batch and precision, with and without a graph side by side."""
+    rows: dict[tuple, dict[str, str]] = {}
+    for case in found:
+        names = {key: f"{case[key]}" for key in ("network", "batch", "precision")}
+        row = rows.setdefault(tuple(names.values()), names)
+        rate = case["images_per_second"]
+        shown = "too large for its memory" if rate is None else f"{rate:.0f}"
+        row[f"graph: {case['graph']} (images/s)"] = shown
+    return [*rows.values()]
 
 
 def _table(rows: list[dict[str, str]]) -> str:
@@ -245,4 +274,7 @@ def _draw_optimizers(axes: Axes, steps: list[dict[str, Any]]) -> None:
     axes.set(title=f"One step, {millions:.0f} million weights", xlabel="milliseconds")
 
 
-BLOCKS = {"performance.md": performance, "bits.md": costs}
+BLOCKS = {"performance.md": performance, "bits.md": costs, "gpus.md": gpus}
+
+if __name__ == "__main__":
+    write(measurements.read())

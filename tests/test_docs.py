@@ -89,6 +89,28 @@ def test_measurements_of_two_processors_stand_side_by_side():
     assert shown.index("## one\n") < shown.index("*one, 2 cores") < shown.index("## other\n")
 
 
+def test_throughput_of_a_card_is_a_row_for_each_precision():
+    case = {"network": "xnornet", "batch": 256}
+    found = [
+        {**case, "precision": "tf32", "graph": "auto", "images_per_second": 1234.5},
+        {**case, "precision": "tf32", "graph": "off", "images_per_second": 999.4},
+        {**case, "precision": "float16", "graph": "auto", "images_per_second": None},
+    ]
+    on = {
+        **{"driver": "1.2", "cuda": "13.0", "cudnn": 9, "commit": "0" * 40, "dirty": False},
+        "processor": {"model": "a processor", "cores": 2},
+        "versions": {"torch": "2", "python": "3"},
+    }
+    shown = page.gpus({"a card": {"gpu": {"on": on, "found": found}}, "other": {"start": {}}})
+    title, _, head, _, *rows, _, basis = shown.splitlines()
+    assert title == "### a card" and head.endswith(
+        "| graph: auto (images/s) | graph: off (images/s) |"
+    )
+    assert rows[0] == "| xnornet | 256 | tf32 | 1234 | 999 |"
+    assert rows[1].startswith("| xnornet | 256 | float16 | too large for its memory | ")
+    assert basis.startswith("*Driver 1.2, CUDA 13.0, cuDNN 9.*")
+
+
 def test_the_processors_that_readme_counts_are_listed():
     listed = re.findall(
         r"^\| [^|]+ \| (real|emulated) \|", (DOCS / "bits.md").read_text(encoding="utf-8"), re.M

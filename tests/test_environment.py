@@ -1,5 +1,6 @@
 """What is installed, what is loaded, and what must not stand in any file."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
+
+from benchmarks import card
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -31,6 +34,12 @@ def lines(name):
 def test_the_base_install_is_three_packages():
     base = {Requirement(line).name for line in PROJECT["dependencies"]}
     assert base == {"torch", "numpy", "safetensors"}
+
+
+def test_the_base_has_lower_bounds_alone():
+    """Of which `make test-oldest` makes the versions that it installs."""
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        assert [specifier.operator for specifier in requirement.specifier] == [">="]
 
 
 def test_the_conda_environment_is_that_of_pyproject():
@@ -86,6 +95,36 @@ def test_the_library_loads_nothing_of_the_study(base):
 def test_training_loads_no_more_either(base):
     """torchvision alone would take seconds at the start of every run."""
     assert packages(loaded("bop2ndorder.study.run.train")) - base <= STANDARD
+
+
+PYTEST = {"pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments"}
+OWN = {"benchmarks", *(path.stem for path in ROOT.glob("tests/**/*.py"))}
+
+
+@pytest.mark.slow
+def test_the_tests_for_gpus_load_no_more_either(base):
+    """All of them, as docs/gpus.md calls them, are collected by the base install and pytest."""
+    page = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")
+    (files,) = re.findall(r"-m pytest -m gpu (.*)", page)
+    needed = re.compile(r"mark\.gpu|^def test_\w+\(.*\bdevice\b", re.MULTILINE)
+    tests = {path.relative_to(ROOT): path for path in ROOT.glob("tests/*/test_*.py")}
+    marked = {str(name) for name, path in tests.items() if needed.search(path.read_text("utf-8"))}
+    assert marked == set(files.split())
+    arguments = ["--collect-only", "-q", "-m", "gpu", *files.split()]
+    code = f"import sys, pytest\nassert not pytest.main({arguments})\nprint(*sys.modules)"
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=alone, text=True)
+    names = packages(set(said.splitlines()[-1].split()))
+    assert names - base - PYTEST - OWN <= STANDARD
+
+
+@pytest.mark.parametrize("command", [["benchmarks/card.py"], ["-m", "benchmarks.gpu"]])
+def test_without_a_gpu_its_benchmark_is_a_sentence(command):
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": "src"}
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=hidden, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"{card.NONE}\n")
 
 
 def test_the_command_line_starts_without_torch():
