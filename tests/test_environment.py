@@ -105,12 +105,13 @@ OWN = {"benchmarks", *(path.stem for path in ROOT.glob("tests/**/*.py"))}
 def test_the_tests_for_gpus_load_no_more_either(base):
     """All of them, as docs/gpus.md calls them, are collected by the base install and pytest."""
     page = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")
-    (files,) = re.findall(r"-m pytest -m gpu (.*)", page)
+    (command,) = re.findall(r"-m pytest -m gpu((?:\s*\\\n[^\\\n]*)+)", page)
+    files = re.findall(r"tests/\S+", command)
     needed = re.compile(r"mark\.gpu|^def test_\w+\(.*\bdevice\b", re.MULTILINE)
     tests = {path.relative_to(ROOT): path for path in ROOT.glob("tests/*/test_*.py")}
     marked = {str(name) for name, path in tests.items() if needed.search(path.read_text("utf-8"))}
-    assert marked == set(files.split())
-    arguments = ["--collect-only", "-q", "-m", "gpu", *files.split()]
+    assert marked == set(files)
+    arguments = ["--collect-only", "-q", "-m", "gpu", *files]
     code = f"import sys, pytest\nassert not pytest.main({arguments})\nprint(*sys.modules)"
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=alone, text=True)

@@ -1,7 +1,8 @@
 """Training on a GPU: finite, repeatable to the bit, taken up after a kill, beside another run.
 
-`pytest -m gpu` runs them on one; **no GPU has run them so far.** On the CPU the same tests train
-small networks for a few steps. They need torch, NumPy, safetensors and pytest only.
+`pytest -m gpu` runs them on one; **no GPU has run them so far.** On the CPU the same tests, but for
+that of batches, train small networks for a few steps. All need torch, NumPy, safetensors and pytest
+only.
 """
 
 import math
@@ -126,6 +127,7 @@ def test_two_runs_at_once_end_as_alone(device, places, tmp_path):
         assert left_by(tmp_path / name) == alone
 
 
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
 @pytest.mark.parametrize("augment", [None, AUGMENT])
 def test_batches_are_those_of_the_cpu(augment, device, places):
     data = open_data(places(device, SIZES[device][0]))
