@@ -91,12 +91,21 @@ def undisturbed(place, settings, folder, device):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_steps_are_finite_and_repeat_to_the_bit(network, optimizer, device, places, tmp_path):
-    run = run_of(network, optimizer, device, places)
-    first, history = undisturbed(*run, tmp_path / "first", device)
+    assert_repeats(run_of(network, optimizer, device, places), tmp_path, device)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "float16"])
+def test_steps_of_less_precision_repeat_to_the_bit(precision, device, places, tmp_path):
+    run = run_of("batch norm", "constant", device, places, precision=precision)
+    assert_repeats(run, tmp_path, device)
+
+
+def assert_repeats(run, folder, device):
+    first, history = undisturbed(*run, folder / "first", device)
     assert all(math.isfinite(row["train_loss"]) for row in history)
     assert history[-1]["flip_rate"] > 0
     torch.rand(7, device=device)  # what was drawn before does not matter
-    second, _ = undisturbed(*run, tmp_path / "second", device)
+    second, _ = undisturbed(*run, folder / "second", device)
     assert first == second
 
 
