@@ -17,6 +17,15 @@ def data(tmp_path_factory):
     return open_data(folder / "out")
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """20 training images as files."""
+    folder = tmp_path_factory.mktemp("files")
+    images = write_folder(folder / "images", train=10, test_name="val")
+    prepare(settings("imagenet", validation=0), folder / "out", images, progress=False)
+    return open_data(folder / "out")
+
+
 def raw(images):
     """Pixels 0 ... 255 (B, H, W, 3) of normalised images."""
     return (images * 127.5 + 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -129,17 +138,20 @@ def test_crops_follow_the_image_and_not_the_size_of_the_batches(data):
     assert torch.equal(small, large)
 
 
-def test_slices_of_a_batch_make_it_whole(data):
-    """With the order and the draws of the whole one."""
-    whole = list(data.batches("train", 12, seed=7, augment=AUGMENT))
-    slices = [
-        data.batches("train", 12, seed=7, augment=AUGMENT, share=(rank, 3)) for rank in range(3)
-    ]
-    assert len(whole) == 3
-    for (images, labels), *parts in zip(whole, *slices, strict=True):
-        assert [len(found) for _, found in parts] == [4, 4, 4]
-        assert torch.equal(torch.cat([found for found, _ in parts]), images)
-        assert torch.equal(torch.cat([found for _, found in parts]), labels)
+def test_shares_of_a_batch_are_the_batch(data, files):
+    for images, augment in ((data, AUGMENT), (files, {"crop": "random_resized", "flip": True})):
+        for which, more in (
+            (("train", 6), {"seed": 7, "augment": augment}),
+            (("train", 7), {}),  # neither the batches nor the last one can be shared evenly
+        ):
+            whole = list(images.batches(*which, **more))
+            shares = [list(images.batches(*which, **more, share=(r, 3))) for r in range(3)]
+            assert {len(labels) for share in shares for _, labels in share[:-1]} <= {2, 3}
+            joined = [
+                [torch.cat(parts) for parts in zip(*batch, strict=True)]
+                for batch in zip(*shares, strict=True)
+            ]
+            assert same(whole, joined)
 
 
 def test_the_stored_images_are_not_written_to(data):
@@ -159,14 +171,12 @@ def test_mistakes_are_one_sentence(data):
         data.batches("train", 39, seed=1)
     with pytest.raises(ValueError, match="batch_size is 0"):
         data.batches("train", 0)
+    with pytest.raises(ValueError, match="batch_size is 8, gpus is 3: .* must be a multiple of 3"):
+        data.batches("train", 8, seed=1, share=(0, 3))
     with pytest.raises(ValueError, match=r"cifar10 takes \{'pad': pixels, 'flip': bool\}"):
         data.batches("train", 8, seed=1, augment={"crop": "random_resized", "flip": True})
     with pytest.raises(ValueError, match="needs a seed"):
         data.batches("train", 8, augment=AUGMENT)
-    with pytest.raises(ValueError, match="batch_size is 8, gpus is 3: .* must be divisible by it"):
-        data.batches("train", 8, seed=1, share=(0, 3))
-    with pytest.raises(ValueError, match=r"evaluation \(no seed\) shares none"):
-        data.batches("train", 8, share=(0, 2))
 
 
 def test_no_validation_images_are_no_batches(tmp_path):

@@ -1,17 +1,20 @@
 """ImageNet: the list of files, the published crops, decoding workers."""
 
+import itertools
 import math
+import os
 import re
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from image_folders import settings, write_folder
 from PIL import Image
 
-import bop2ndorder.study.data.imagenet
-from bop2ndorder.study.data import open_data, prepare
+from bop2ndorder.study.data import imagenet, open_data, prepare
 from bop2ndorder.study.data.imagenet import central_box, random_box
+from bop2ndorder.study.data.workers import Workers
 
 AUGMENT = {"crop": "random_resized", "flip": True}
 MEAN, STD = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
@@ -91,29 +94,6 @@ def test_a_random_crop_that_never_fits_is_the_central_one():
     assert random_box(1000, 2, 224, np.random.default_rng(0)) == central_box(1000, 2, 224)
 
 
-def test_the_number_of_workers_changes_nothing(data):
-    for arguments in ({}, {"seed": 3, "augment": AUGMENT}):
-        none, two = (list(data.batches("train", 3, workers=n, **arguments)) for n in (0, 2))
-        assert same(none, two)
-
-
-def test_a_slice_of_each_batch_is_that_of_the_whole_one(data):
-    whole = list(data.batches("train", 4, seed=5, augment=AUGMENT))
-    half = list(data.batches("train", 4, seed=5, augment=AUGMENT, share=(1, 2)))
-    assert len(whole) == 2 and same(half, [(images[2:], labels[2:]) for images, labels in whole])
-
-
-def test_a_slice_is_decoded_alone(data, monkeypatch):
-    """What the others take is not even opened."""
-    opened = []
-    read = bop2ndorder.study.data.imagenet.read_rgb
-    monkeypatch.setattr(
-        "bop2ndorder.study.data.imagenet.read_rgb", lambda path: opened.append(path) or read(path)
-    )
-    assert len(list(data.batches("train", 4, seed=5, share=(0, 2)))) == 2
-    assert len(opened) == len(set(opened)) == 4
-
-
 @pytest.fixture(scope="module")
 def ramps(tmp_path_factory):
     """40 training images that are all alike: black on the left, white on the right."""
@@ -125,6 +105,82 @@ def ramps(tmp_path_factory):
             for number in range(20):
                 Image.fromarray(ramp).save(root / "images" / part / name / f"{number}.png")
     return prepared(root, validation=0)
+
+
+def children():
+    return {child.pid for child in psutil.Process().children()}
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 32])
+def test_neither_workers_nor_chunks_change_an_image(data, ramps, monkeypatch, chunk):
+    cases = [
+        (data, ("test", 5), {}),  # the last batch is a single image
+        (data, ("train", 3), {"seed": 3, "augment": AUGMENT}),
+        (ramps, ("train", 36), {"seed": 3, "augment": AUGMENT}),  # chunks of 32 and 4
+    ]
+    whole = [list(images.batches(*which, **more)) for images, which, more in cases]
+    assert whole[0][-1][0].shape == (1, 3, 32, 32)
+    monkeypatch.setattr(imagenet, "CHUNK", chunk)
+    for workers in (0, 1, 2, 3):
+        anew = {images: open_data(images.path) for images in (data, ramps)}
+        for (images, which, more), expected in zip(cases, whole, strict=True):
+            assert same(expected, anew[images].batches(*which, workers=workers, **more))
+
+
+def test_draws_that_depend_on_the_worker_would_be_seen(ramps, monkeypatch):
+    generator = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: generator([*seed, os.getpid()]))
+    passes = (ramps.batches("train", 36, seed=3, augment=AUGMENT, workers=n) for n in (1, 2))
+    assert not same(*map(list, passes))
+
+
+def test_an_epoch_alone_is_that_epoch_of_a_whole_run(ramps):
+    """As after a resume; validation and a pass that is broken off come between the epochs."""
+    whole, alone = open_data(ramps.path), open_data(ramps.path)
+
+    def epoch(data, seed):
+        return list(data.batches("train", 12, seed=seed, augment=AUGMENT, workers=2))
+
+    first = [epoch(whole, 0)]
+    next(whole.batches("train", 12, seed=9, augment=AUGMENT, workers=2))
+    list(whole.batches("test", 12, workers=2))
+    first += [epoch(whole, 1), epoch(whole, 2)]
+    assert same(first[2], epoch(alone, 2)) and not same(first[2], first[1])
+
+
+def test_workers_start_once_and_end_with_the_data(ramps):
+    before, data = children(), open_data(ramps.path)
+    list(data.batches("train", 12, seed=0, augment=AUGMENT, workers=2))
+    started = children() - before
+    assert len(started) == 2
+    for seed in (1, 2):
+        broken_off = data.batches("train", 12, seed=seed, augment=AUGMENT, workers=2)
+        assert len(list(itertools.islice(broken_off, 2))) == 2
+        list(data.batches("test", 12, workers=2))
+        assert children() - before == started
+    with pytest.raises(RuntimeError, match="given other tasks meanwhile"):
+        next(broken_off)
+    del broken_off, data
+    assert children() == before
+
+
+def test_after_the_death_of_a_worker_new_ones_start(ramps):
+    before, data = children(), open_data(ramps.path)
+    broken = data.batches("train", 2, seed=0, augment=AUGMENT, workers=2)
+    next(broken)
+    for pid in children() - before:
+        psutil.Process(pid).kill()
+    with pytest.raises(RuntimeError, match="worker .* (exited unexpectedly|killed by signal)"):
+        list(data.batches("test", 2, workers=2))
+    del broken
+    expected = list(ramps.batches("test", 2))
+    assert same(expected, data.batches("test", 2, workers=2))
+
+
+def test_eight_workers_share_82_megabytes_whatever_the_batch():
+    """Two chunks of 32 images a worker and one in use, 224 x 224 x 3 bytes an image."""
+    workers = Workers(imagenet._decode, (imagenet.CHUNK, 224, 224, 3), 8)
+    assert workers.slots.nbytes == (2 * 8 + 1) * 32 * 224 * 224 * 3 == 81_887_232
 
 
 def test_each_image_is_cropped_by_draws_of_its_own_anew_in_each_epoch(ramps):
@@ -148,8 +204,9 @@ def test_half_of_the_training_images_are_mirrored_if_asked(ramps):
 def test_torchs_global_generator_is_neither_used_nor_moved(data):
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = list(data.batches("train", 4, seed=3, augment=AUGMENT))
-    assert torch.equal(torch.get_rng_state(), before)
+    for workers in (0, 1):
+        first = list(data.batches("train", 4, seed=3, augment=AUGMENT, workers=workers))
+        assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     assert same(first, data.batches("train", 4, seed=3, augment=AUGMENT))
 
@@ -158,10 +215,13 @@ def test_torchs_global_generator_is_neither_used_nor_moved(data):
 def test_a_truncated_image_is_named_in_one_sentence(tmp_path, workers):
     data = prepared(tmp_path)
     bad = tmp_path / "images" / "val" / "cat" / "002.JPEG"
-    bad.write_bytes(bad.read_bytes()[:-500])
+    sound = bad.read_bytes()
+    bad.write_bytes(sound[:-500])
     with pytest.raises(ValueError, match=f"^{re.escape(str(bad))} cannot be read as") as caught:
         list(data.batches("test", 3, workers=workers))
     assert "\n" not in str(caught.value)
+    bad.write_bytes(sound)  # once it is mended all goes on
+    assert sum(len(labels) for _, labels in data.batches("test", 3, workers=workers)) == 6
 
 
 def test_the_hash_follows_the_list_and_not_the_place(tmp_path):

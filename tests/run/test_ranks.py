@@ -123,7 +123,7 @@ def test_with_layer_norm_the_first_losses_are_those_of_one_process(ranks, alone)
 
 def test_batches_that_cannot_be_shared_evenly_are_refused(digits):
     trainer = Trainer(settings(gpus=3), digits, "cpu", Ranks(1, 3))
-    with pytest.raises(ValueError, match="batch_size is 20, gpus is 3: .* must be divisible by it"):
+    with pytest.raises(ValueError, match="batch_size is 20, gpus is 3: .* must be a multiple of 3"):
         trainer.epoch(0)
 
 

@@ -21,7 +21,7 @@ class ArrayData(Data):
             )
 
     def _batches(
-        self, split, places, batch_size, within, device, generator, augment, workers
+        self, split, places, slices, device, generator, augment, workers
     ) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self._arrays(self._stored(split), device)
         places = places.to(device)
@@ -32,8 +32,7 @@ class ArrayData(Data):
                 drawn.to(device)
                 for drawn in draw_crops(len(places), pad, augment["flip"], generator)
             )
-        for start in range(0, len(places), batch_size):
-            here = slice(start + within.start, start + within.stop)
+        for here in slices:
             batch = images.index_select(0, places[here])
             if augment is not None:
                 batch = crop_and_flip(batch, pad, offsets[here], flips[here])

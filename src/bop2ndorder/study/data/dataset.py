@@ -78,18 +78,20 @@ class Data:
                 {"pad": pixels, "flip": bool}, ImageNet takes {"crop": "random_resized",
                 "flip": bool}. Needs a seed.
             workers: processes that decode images (ImageNet only; arrays need none). Their number
-                does not change the batches.
-            share: (r, n) for slice r of each batch cut into n, r from 0: what one of n processes
-                takes of it. Order and draws stay those of the whole batch. Needs a seed.
+                does not change the batches. They stay for the passes that follow, of which the
+                next ends the one before, and end with this object.
+            share: (r, n) for the r-th of n processes that share the work, counted from 0: of each
+                batch of `batch_size` images only its r-th part of n is made. Order and draws are
+                those of the whole batch.
 
         Returns:
             iterator of images float32 (B, 3, H, W), normalised, and labels int64 (B,), where B is
             the slice's part of batch_size.
 
         Raises:
-            ValueError: unknown split or augmentation, augmentation or a share without a seed, batch
-                size out of range or not to be shared evenly; for ImageNet an image that cannot be
-                read.
+            ValueError: unknown split or augmentation, augmentation without a seed, batch size out
+                of range or, with a seed, not divisible among those who share it; for ImageNet an
+                image that cannot be read.
         """
         places = torch.from_numpy(self._split(split))
         if batch_size < 1 or (seed is not None and batch_size > len(places)):
@@ -99,23 +101,20 @@ class Data:
             )
         if augment is not None and seed is None:
             raise ValueError("augmentation is drawn at random: batches() needs a seed for it")
-        self._check_augment(augment)
-        rank, size = share
-        if batch_size % size or (size > 1 and seed is None):
+        if seed is not None and batch_size % share[1]:
             raise ValueError(
-                f"batch_size is {batch_size}, gpus is {size}: training shares a batch evenly among "
-                "gpus, so batch_size must be divisible by it; evaluation (no seed) shares none"
+                f"batch_size is {batch_size}, gpus is {share[1]}: each takes as large a part of a "
+                f"batch, so batch_size must be a multiple of {share[1]}"
             )
-        within = slice(batch_size // size * rank, batch_size // size * (rank + 1))
+        self._check_augment(augment)
         generator = torch.Generator()
         if seed is not None:
             generator.manual_seed(seed)
             order = torch.randperm(len(places), generator=generator)
             places = places[order[: len(places) // batch_size * batch_size]]
+        slices = list(_slices(len(places), batch_size, *share))
         return self._scaled(
-            self._batches(
-                split, places, batch_size, within, torch.device(device), generator, augment, workers
-            )
+            self._batches(split, places, slices, torch.device(device), generator, augment, workers)
         )
 
     def _split(self, split: str) -> np.ndarray:
@@ -138,10 +137,15 @@ class Data:
         raise NotImplementedError
 
     def _batches(
-        self, split, places, batch_size, within, device, generator, augment, workers
+        self, split, places, slices, device, generator, augment, workers
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches on the device: images uint8 (B, H, W, 3) and labels int64 (B,).
-
-        `within` is the slice of each batch that is asked for.
-        """
+        """A batch for each slice of the places, on the device: images uint8 (B, H, W, 3), which are
+        used before the next batch is asked for, and labels int64 (B,)."""
         raise NotImplementedError
+
+
+def _slices(count: int, batch_size: int, rank: int, ranks: int) -> Iterator[slice]:
+    """Where the share of each batch lies among `count` images; the last batch may be smaller."""
+    for start in range(0, count, batch_size):
+        size = min(batch_size, count - start)
+        yield slice(start + size * rank // ranks, start + size * (rank + 1) // ranks)

@@ -20,7 +20,9 @@ def read_rgb(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            image.load()
+            # Of an image that is RGB already convert() would make a copy.
+            return image if image.mode == "RGB" else image.convert("RGB")
     except UNREADABLE as error:
         raise ValueError(
             f"{path} cannot be read as an image ({error}): replace it by a sound copy or remove it"

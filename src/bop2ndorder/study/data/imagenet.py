@@ -1,17 +1,18 @@
 """ImageNet: a list of files, decoded while training by worker processes into published crops."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import exp, log, sqrt
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from .dataset import Data
 from .decode import read_rgb
+from .workers import Workers
 
 # Published: a training crop has 8 to 100 % of the image's area and an aspect (width / height) of
 # 3/4 to 4/3; an evaluation crop leaves 32 of image_size + 32 pixels of the short side away.
@@ -19,6 +20,9 @@ AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)
 EVALUATION_BORDER = 32
 ATTEMPTS = 10
+# Images that a worker decodes at once: far fewer than a batch, so that what is decoded ahead stays
+# small: 82 MB with 8 workers and images of 224 pixels.
+CHUNK = 32
 
 Box = tuple[int, int, int, int]
 
@@ -64,32 +68,37 @@ def random_box(width: int, height: int, image_size: int, draw: np.random.Generat
     return central_box(width, height, image_size)
 
 
-class _Decoder(Dataset):
-    """Places of a split -> (uint8 (H, W, 3), label). The draws of an image depend on the epoch's
-    seed and the image alone, so that it does not matter which worker decodes it."""
+class _Chunk(NamedTuple):
+    """Images that one worker decodes at once: their places in the stored list, and how."""
 
-    def __init__(self, folder, paths, labels, places, image_size, augment, seed):
-        self.folder, self.paths, self.labels, self.places = folder, paths, labels, places
-        self.image_size, self.augment, self.seed = image_size, augment, seed
+    folder: Path
+    paths: list[bytes]
+    places: list[int]
+    image_size: int
+    augment: dict | None
+    seed: int
 
-    def __len__(self) -> int:
-        return len(self.places)
 
-    def __getitem__(self, item: int) -> tuple[Tensor, int]:
-        place = int(self.places[item])
-        image = read_rgb(self.folder / self.paths[place].decode())
-        size = self.image_size
-        flip = False
-        if self.augment is None:
-            box = central_box(*image.size, size)
-        else:
-            draw = np.random.default_rng([self.seed, place])
-            box = random_box(*image.size, size, draw)
-            flip = self.augment["flip"] and draw.random() < 0.5
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-        if flip:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return torch.from_numpy(np.array(image)), int(self.labels[place])
+def _decode(chunk: _Chunk, out: np.ndarray) -> int:
+    """Write a chunk's images to uint8 (CHUNK, H, W, 3); how many there are."""
+    for path, place, image in zip(chunk.paths, chunk.places, out, strict=False):
+        image[:] = np.asarray(_crop(read_rgb(chunk.folder / path.decode()), place, chunk))
+    return len(chunk.places)
+
+
+def _crop(image: Image.Image, place: int, chunk: _Chunk) -> Image.Image:
+    """The draws of an image depend on the epoch's seed and the image alone, so that it does not
+    matter which worker decodes it, and with which others."""
+    size = chunk.image_size
+    flip = False
+    if chunk.augment is None:
+        box = central_box(*image.size, size)
+    else:
+        draw = np.random.default_rng([chunk.seed, place])
+        box = random_box(*image.size, size, draw)
+        flip = chunk.augment["flip"] and draw.random() < 0.5
+    image = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image
 
 
 class FileData(Data):
@@ -101,6 +110,7 @@ class FileData(Data):
 
     def __init__(self, path: Path, facts: dict) -> None:
         super().__init__(path, facts)
+        self._workers: Workers | None = None  # started by the first pass that asks for some
         self._folder = Path(facts["folder"])
         if not self._folder.is_dir():
             raise FileNotFoundError(
@@ -117,30 +127,58 @@ class FileData(Data):
             )
 
     def _batches(
-        self, split, places, batch_size, within, device, generator, augment, workers
+        self, split, places, slices, device, generator, augment, workers
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        stored = self._stored(split)
-        places = torch.cat([batch[within] for batch in places.split(batch_size)])
-        decoder = _Decoder(
-            self._folder,
-            np.load(self.path / f"{stored}_paths.npy"),
-            np.load(self.path / f"{stored}_labels.npy"),
-            places.numpy(),
-            self.image_size,
-            augment,
-            generator.initial_seed(),
+        stored, size = self._stored(split), self.image_size
+        paths = np.load(self.path / f"{stored}_paths.npy")
+        labels = torch.from_numpy(np.load(self.path / f"{stored}_labels.npy"))
+        batches = [places[here] for here in slices]
+        chunks = (
+            _Chunk(
+                self._folder,
+                paths[part.numpy()].tolist(),
+                part.tolist(),
+                size,
+                augment,
+                generator.initial_seed(),
+            )
+            for batch in batches
+            for part in batch.split(CHUNK)
         )
-        loader = DataLoader(
-            decoder,
-            within.stop - within.start,
-            num_workers=workers,
-            pin_memory=device.type == "cuda",
-            generator=generator,  # or it would draw from torch's global generator
-        )
+        decoded = self._decoded(chunks, workers)
+        on_cuda = device.type == "cuda"
+        # Every batch of the pass is put together here. On CUDA it is copied from here while the
+        # step before is computed, and the next batch waits until that is done.
+        largest = max(map(len, batches), default=0)
+        buffer = torch.empty((largest, size, size, 3), dtype=torch.uint8, pin_memory=on_cuda)
+        copied = torch.cuda.Event() if on_cuda else None  # no GPU has run this yet
+        for batch in batches:
+            if copied is not None:
+                copied.synchronize()
+            images = buffer[: len(batch)]
+            for part in images.split(CHUNK):
+                part.copy_(next(decoded))
+            images = images.to(device, non_blocking=True)
+            if copied is not None:
+                copied.record(torch.cuda.current_stream(device))
+            yield images, labels[batch].to(device, non_blocking=True)
+
+    def _decoded(self, chunks: Iterable[_Chunk], count: int) -> Iterator[Tensor]:
+        """The images of each chunk, uint8 (N, H, W, 3), each valid until the next."""
+        shape = (CHUNK, self.image_size, self.image_size, 3)
+        if count == 0:
+            out = np.empty(shape, dtype=np.uint8)
+            for chunk in chunks:
+                yield torch.from_numpy(out[: _decode(chunk, out)])
+            return
+        if self._workers is None or self._workers.count != count:
+            self._workers = Workers(_decode, shape, count)
         try:
-            for images, labels in loader:
-                yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        except ValueError as error:
+            yield from self._workers.results(chunks)
+        except Exception as error:
+            self._workers = None  # those that are left end
+            if not isinstance(error, ValueError):
+                raise
             # A worker's error arrives with its whole traceback as its text; the last line is ours.
             sentence = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
             raise ValueError(sentence) from None
