@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from . import machine, optimizers, page, results, training, workflow
+from . import loader, machine, optimizers, page, results, training, workflow
 
 PARTS: dict[str, Callable[[], Any]] = {
     "narrow": partial(training.measure, width=16, dense=128, turns=7),
@@ -14,6 +14,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "wide": partial(training.measure, width=128, dense=1024, turns=5),
     "numerics": training.measure_numerics,
     "optimizers": optimizers.measure,
+    "loader": loader.measure,
     "start": workflow.measure_start,
     "planning": workflow.measure_planning,
     "study": workflow.measure_study,

@@ -48,6 +48,7 @@ def performance(results: Results) -> str:
         "wide": _training,
         "numerics": _numerics,
         "optimizers": _optimizers,
+        "loader": _loader,
         "start": _start,
         "study": _study,
         "planning": _planning,
@@ -193,6 +194,27 @@ def _optimizers(found: list) -> Iterator[str]:
         f"{found[0]['weights'] / 1e6:.1f} million weights. Bytes that a step cannot do without "
         "(each of weight, gradient, moments once in, what changes once out) per second, over those "
         "of a plain copy."
+    )
+
+
+def _loader(found: dict) -> Iterator[str]:
+    yield "### ImageNet's input"
+    rates, fractions = found["images_per_second_and_core"], found["fraction_of_limit"]
+    titles = {
+        "limit": "decoding and resizing alone",
+        "ours": "bop2ndorder",
+        "plain": "plain PyTorch",
+    }
+    yield _table([{
+        "": title,
+        "images/s and core": f"{rates[name]:.0f}",
+        "of the limit": f"{fractions.get(name, 1):.2f}",
+    } for name, title in titles.items()])  # fmt: skip
+    yield (
+        f"JPEGs of 500x375 pixels and {found['bytes_of_a_file'] / 1e3:.0f} KB, batches of "
+        f"{found['batch']}, {found['cores']} workers on {found['cores']} cores, medians of "
+        f"{found['turns']} turns. With {found['workers_sharing']} workers ours hold "
+        f"{found['shared_bytes'] / 1e6:.0f} MB of shared memory."
     )
 
 
