@@ -4,10 +4,12 @@ No GPU has run those marked gpu.
 """
 
 import math
+from contextlib import contextmanager, nullcontext
+from inspect import signature
 
 import pytest
 import torch
-from replay import record
+from replay import Recorded, record
 from tiny import EPOCHS, OPTIMIZERS, STEPS, settings
 
 from bop2ndorder.study.run import graph
@@ -148,6 +150,46 @@ def test_a_warm_up_leaves_everything_as_it_was(digits, rule, trained, monkeypatc
     }
     state = {"norm1.bias", "norm1.running_mean", "norm1.num_batches_tracked", "row", "sum"}
     assert state | (after.keys() - before.keys()) - {"values"} <= changed | {"values"}
+
+
+def test_capture_asks_torch_for_a_warm_up_and_a_recording_on_one_stream(monkeypatch):
+    """With stand-ins for the parts of torch.cuda, called as their signatures allow."""
+    total, used = torch.zeros(()), []
+
+    class Stream:
+        def __init__(self, device):
+            used.append(self)
+
+        def wait_stream(self, other):
+            pass
+
+    class Graph:
+        def replay(self):
+            self.recorded.replay()
+
+    @contextmanager
+    def recording(*args, **kwargs):
+        called = signature(torch_graph.__init__).bind(None, *args, **kwargs).arguments
+        assert called["stream"] is used[0] and total == 0, "the warm-up is undone"
+        with Recorded() as called["cuda_graph"].recorded:
+            yield
+        total.zero_()  # on a GPU nothing of it has happened yet
+
+    def step(images, labels):
+        total.add_(images.sum())
+        return total * labels, total.clone()
+
+    torch_graph = torch.cuda.graph
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(device))
+    graphed, sums = GraphedStep(step, lambda: {"total": total}), [1.0, 3.0, 6.0]
+    for number, expected in enumerate(sums, 1):
+        product, copy = graphed(torch.full((1,), float(number)), torch.tensor([10.0, 20.0]))
+        assert product.tolist() == [10 * expected, 20 * expected] and copy == expected == total
+    assert len(used) == 3, "one of its own, and twice the current one"
 
 
 def test_only_a_gpu_has_a_graph_and_off_is_off(digits):
