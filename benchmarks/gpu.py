@@ -100,7 +100,7 @@ def epochs(chosen: dict[str, Any], data: Data, folder: Path, device: str) -> lis
 
     checkpoint = folder / "checkpoint.pt"
     try:
-        train(chosen, data, folder / "run", checkpoint, device, note)
+        train(chosen, data, folder / "run", checkpoint, device, note, checkpoint_every=math.inf)
     except Enough:
         checkpoint.unlink(missing_ok=True)
     gc.collect()  # or what refers to itself keeps its memory on the card until some later time

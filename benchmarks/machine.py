@@ -2,13 +2,12 @@
 
 import platform
 import statistics
-import subprocess
 import time
 from typing import Any
 
 import torch
 
-from bop2ndorder.study.run.provenance import commit, processor
+from bop2ndorder.study.run.provenance import commit, cuda_versions, processor
 
 
 def facts() -> dict[str, Any]:
@@ -19,21 +18,7 @@ def facts() -> dict[str, Any]:
 
 def gpu_facts() -> dict[str, Any]:
     """What a measurement on a GPU was made on."""
-    return {
-        **facts(),
-        "driver": _driver(),
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-    }
-
-
-def _driver() -> str | None:
-    """The version of the GPUs' driver; None where its tool is not installed."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.check_output(query, text=True).splitlines()[0]
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    return {**facts(), **cuda_versions()}
 
 
 def name() -> str:

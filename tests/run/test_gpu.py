@@ -100,6 +100,16 @@ def test_steps_of_less_precision_repeat_to_the_bit(precision, device, places, tm
     assert_repeats(run, tmp_path, device)
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_float16_leaves_what_float32_does(network, device, places, tmp_path):
+    found = [
+        undisturbed(*run_of(network, "bop", device, places, precision=precision), folder, device)[0]
+        for precision in ("float32", "float16")
+        for folder in [tmp_path / precision]
+    ]
+    assert found[0] == found[1]
+
+
 def assert_repeats(run, folder, device):
     first, history = undisturbed(*run, folder / "first", device)
     assert all(math.isfinite(row["train_loss"]) for row in history)

@@ -5,10 +5,8 @@ import torch
 from tiny import OPTIMIZERS, history, settings
 
 from bop2ndorder.binary import binary_layers
-from bop2ndorder.study.run.deterministic import use_deterministic_kernels
 from bop2ndorder.study.run.precision import precision_in_force, use_precision
 from bop2ndorder.study.run.train import train
-from bop2ndorder.study.run.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -151,23 +149,3 @@ def test_on_the_cpu_every_precision_gives_the_same_files(optimizer, digits, tmp_
         )
     assert files[0] == files[1] == files[2]
     assert len(history(folder)) == 3
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_on_a_gpu_float16_takes_the_steps_of_float32(optimizer, digits):
-    """No GPU has run this yet."""
-    found = {}
-    for precision in ("float32", "float16"):
-        run = settings(optimizer, precision=precision)
-        use_deterministic_kernels("cuda")
-        use_precision(run, "cuda")
-        torch.manual_seed(0)
-        trainer = Trainer(run, digits, "cuda")
-        rows = [trainer.epoch(epoch) for epoch in range(2)]
-        for row in rows:
-            del row["images_per_second"]
-        found[precision] = rows, [*trainer.network.state_dict().values()]
-    assert found["float16"][0] == found["float32"][0]
-    assert all(map(torch.equal, found["float16"][1], found["float32"][1]))
