@@ -157,7 +157,8 @@ class FileData(Data):
                 copied.synchronize()
             images = buffer[: len(batch)]
             for part in images.split(CHUNK):
-                part.copy_(next(decoded))
+                # By NumPy: torch's copy would wake threads, which then spin on the workers' cores.
+                np.copyto(part.numpy(), next(decoded).numpy())
             images = images.to(device, non_blocking=True)
             if copied is not None:
                 copied.record(torch.cuda.current_stream(device))
