@@ -117,7 +117,7 @@ def test_the_plan_of_the_paper_needs_no_data(tmp_path, monkeypatch):
     assert f"scale paper: {runs} runs" in text and f"{runs} to train" in text
     assert "left to train" in text and " h (all runs" in text
     assert "; estimated, not measured: assuming " in text
-    assert " sustained operations per second of an H100, and 364 image files decoded " in text
+    assert " sustained operations per second of an H100, and 440 image files decoded " in text
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
@@ -128,7 +128,7 @@ def test_speeds_on_a_gpu_are_those_it_was_estimated_to_have():
     for run in runs:
         speed = guessed_speed(run, gpu=True)
         if run.settings.data.source == "imagenet":
-            assert speed == 8 * 364
+            assert speed == 8 * 440
         elif run.settings.network.norm == "batch":
             precision = getattr(run.settings, "precision", "float32")
             assert speed == pytest.approx(by_hand[precision], rel=0.01)

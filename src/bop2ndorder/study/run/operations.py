@@ -13,8 +13,9 @@ from ...networks import build
 # operation of a step may take, where steps are launched as CUDA graphs.
 GPU_RATES = {"float32": 3.4e13, "tf32": 8.9e13, "float16": 1.54e14}
 CPU_RATE = 5.0e10
-# Image files of ImageNet's size that a CPU core decodes, crops and resizes in a second: measured.
-DECODING_RATE = 364
+# Image files of ImageNet's size that a CPU core decodes, crops and resizes in a second, measured on
+# one processor: docs/performance.md.
+DECODING_RATE = 440
 # A step costs about three forward passes: one forward, two products in the backward pass.
 PASSES = 3
 
