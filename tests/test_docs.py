@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from project import Project
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.functional import cross_entropy
 
 from benchmarks import page
+from bop2ndorder.networks import build
 from bop2ndorder.optim import Bop2ndOrder
 from bop2ndorder.store import read_json
 from bop2ndorder.study.analysis.pages.readme import block_of
@@ -143,3 +147,28 @@ def test_links_lead_somewhere():
     for text in (*DOCS.glob("*.md"), DOCS.parent / "README.md"):
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text.read_text(encoding="utf-8")):
             assert (text.parent / link).exists(), f"{text.name}: {link}"
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "batch", "shown"),
+    [
+        ("birealnet", 224, 1024, "Bi-Real Net (1,024 images)"),
+        ("xnornet", 224, 1024, "XNOR-Net (1,024)"),
+        ("binarynet", 32, 50, "BinaryNet (50)"),
+    ],
+)
+def test_memory_of_a_step_is_what_torch_keeps_for_the_backward_pass(network, size, batch, shown):
+    kept = {}  # by storage, which views share
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    with torch.device("meta"), saved_tensors_hooks(keep, lambda tensor: tensor):
+        images = torch.empty(batch, 3, size, size)
+        logits = build(network, num_classes=1000, image_size=size).train()(images)
+        cross_entropy(logits, torch.zeros(batch, dtype=torch.long))
+    gigabytes = sum(storage.nbytes() for storage in kept.values()) / 1e9
+    page = " ".join((DOCS / "gpus.md").read_text(encoding="utf-8").split())
+    assert re.search(rf"{gigabytes:.1f} GB (of activations )?of {re.escape(shown)}", page)
