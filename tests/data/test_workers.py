@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from bop2ndorder.study.data.workers import Workers
+from bop2ndorder.study.data.workers import Workers, _end_without
 
 
 def write(task, slot):
@@ -104,7 +104,8 @@ def test_a_worker_that_dies_is_noticed():
 
 
 ENDLESS = """
-import time, psutil
+import signal, time, psutil
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 from bop2ndorder.study.data.workers import Workers
 
 results = Workers(lambda task, slot: 1, (1,), 2).results(range(100))
@@ -114,6 +115,16 @@ time.sleep(600)
 """
 
 
+def test_a_worker_whose_parent_went_before_it_was_ready_ends():
+    """torch's own watch begins later, and takes whoever is the parent then for the one to miss."""
+    worker = os.fork()
+    if worker == 0:
+        _end_without(os.getppid() + 1, 0)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 1
+    _end_without(os.getppid(), 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_processes_end_where_their_parent_is_killed(how):
@@ -121,6 +132,6 @@ def test_processes_end_where_their_parent_is_killed(how):
     workers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
     assert len(workers) == 2
     parent.send_signal(how)
-    parent.wait()
+    parent.wait(20)
     # A worker looks every five seconds whether its parent is there.
     assert not psutil.wait_procs(workers, 20)[1]

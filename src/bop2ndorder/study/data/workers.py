@@ -1,7 +1,9 @@
 """Processes that do small tasks, whose results come back in memory that all of them share."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from math import prod
 from mmap import mmap
 from typing import Any
@@ -51,6 +53,7 @@ class Workers:
             prefetch_factor=AHEAD,
             persistent_workers=True,
             multiprocessing_context="fork",  # that the memory is shared
+            worker_init_fn=partial(_end_without, os.getpid()),
             generator=torch.Generator(),  # or it would draw from torch's global generator
         )
 
@@ -74,6 +77,12 @@ class Workers:
                     "the images before the next, or open the data once for each"
                 )
             free.append(slot)
+
+
+def _end_without(parent: int, worker: int) -> None:
+    """End a worker whose parent is gone: torch watches from now on, and would not miss it."""
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class _Tasks:
