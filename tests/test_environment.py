@@ -159,5 +159,7 @@ def test_licence_and_citation_agree_with_the_package():
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     assert citation["license"] == "MIT"
     assert str(citation["version"]) == PROJECT["version"]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## ([\d.]+)", changes, re.MULTILINE)[0] == PROJECT["version"]
     assert all(author.keys() & {"name", "family-names"} for author in citation["authors"])
     assert "2104.05124" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
