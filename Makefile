@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark gpu lint lock clean-stale
+.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark gpu lint lock dist clean-stale
 .DEFAULT_GOAL := reproduce
 
 reproduce:  ## run the study at the scale of params.yaml and record it in DVC
@@ -69,6 +69,16 @@ lint: $(READY)  ## style of Python and Snakemake files
 lock: $(READY)  ## write requirements.lock anew from what .venv holds
 	.venv/bin/python -m pip freeze --exclude-editable \
 	  | sed -E '/^(nvidia|cuda|triton)/s/$$/ ; sys_platform == "linux"/' > requirements.lock
+
+dist: .venv-dist/.ready  ## a wheel and an sdist in dist/, as a registry wants them
+	rm -rf dist
+	.venv-dist/bin/python -m build
+	.venv-dist/bin/python -m twine check --strict dist/*
+
+.venv-dist/.ready:
+	@$(PYTHON) -m venv --clear .venv-dist
+	@.venv-dist/bin/python -m pip install --quiet build twine
+	@touch $@
 
 clean-stale:  ## delete runs that the study no longer names, put aside by earlier changes
 	rm -rf .stale
