@@ -82,7 +82,7 @@ def base():
 
 
 STANDARD = {*sys.stdlib_module_names, "bop2ndorder"}
-LIBRARY = ["optim", "binary", "networks", "schedules", "weights"]
+LIBRARY = ["optim", "binary", "float16", "networks", "schedules", "weights"]
 
 
 def test_the_library_loads_nothing_of_the_study(base):
