@@ -55,11 +55,11 @@ print(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
 """
 
 
-@pytest.mark.parametrize(("device", "expected"), [("cuda", ":4096:8"), ("cpu", "None")])
-def test_train_sets_it_for_who_calls_it_from_python(device, expected):
+@pytest.mark.parametrize(("on", "expected"), [("cuda", ":4096:8"), ("cpu", "None")])
+def test_train_sets_it_for_who_calls_it_from_python(on, expected):
     variables = {name: value for name, value in os.environ.items() if name != VARIABLE}
     done = subprocess.run(
-        [sys.executable, "-c", TRAIN, device], capture_output=True, text=True,
+        [sys.executable, "-c", TRAIN, on], capture_output=True, text=True,
         env={**variables, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.stdout.split() == [expected], done.stderr

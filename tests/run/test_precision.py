@@ -74,12 +74,12 @@ def set_bf16():
     torch.set_float32_matmul_precision("medium")  # on the CPU, too
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("on", ["cpu", "cuda"])
 @pytest.mark.parametrize("change", [set_newer, set_bf16])
-def test_what_was_set_before_is_overruled(card, change, device):
+def test_what_was_set_before_is_overruled(card, change, on):
     change()
-    use_precision(settings(), device)
-    assert precision_in_force(settings(), device) == "float32" and reported() == {False}
+    use_precision(settings(), on)
+    assert precision_in_force(settings(), on) == "float32" and reported() == {False}
 
 
 def set_all():
@@ -91,7 +91,7 @@ def set_sums():
 
 
 @pytest.mark.parametrize(
-    ("change", "device", "sentence"),
+    ("change", "on", "sentence"),
     [
         (
             set_all,
@@ -104,15 +104,15 @@ def set_sums():
         (set_sums, "cuda", "reports float16 for sums of float16 products where float32 is set"),
     ],
 )
-def test_what_somebody_sets_meanwhile_is_a_sentence(card, change, device, sentence):
+def test_what_somebody_sets_meanwhile_is_a_sentence(card, change, on, sentence):
     run = settings(precision="float16")
-    use_precision(run, device)
+    use_precision(run, on)
     change()
     with pytest.raises(RuntimeError, match=sentence):
-        precision_in_force(run, device)
+        precision_in_force(run, on)
     if change is set_all:  # which lies below what can be set for it
         with pytest.raises(RuntimeError, match=sentence):
-            use_precision(run, device)
+            use_precision(run, on)
 
 
 def test_tf32_without_tf32_is_float32_and_says_so(card, capsys, monkeypatch):

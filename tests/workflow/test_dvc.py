@@ -116,7 +116,9 @@ def test_a_comment_trains_nothing_and_code_all_of_its_runs_and_taken_back_none(p
     before, files = project.runs(), project.files("runs/quick/**/*")
     project.edit("src/bop2ndorder/optim.py", "import", "# A comment.\nimport")
     assert not project.dvc("repro", "train")
-    project.edit("src/bop2ndorder/optim.py", "gamma: float = 1e-4", "gamma: float = 2e-4")
+    project.edit(
+        "src/bop2ndorder/optim.py", "gamma: float | Tensor = 1e-4", "gamma: float | Tensor = 2e-4"
+    )
     project.dvc("repro", "train")
     assert sorted(project.trained()) == project.runs() and not {*project.runs()} & {*before}
     project.git("checkout", "-q", "--", "src")

@@ -63,11 +63,14 @@ def test_code_that_does_the_same_trains_nothing(project):
     assert "noted already" in project.call("bop2ndorder", "same")
 
 
-LATE = ('schedules["adam"], step)', 'schedules["adam"], max(step - 1, 0))')
+LATE = (
+    '{"lr": self.schedules["lr"], ',
+    '{"lr": lambda step: self.schedules["lr"](max(step - 1, 0)), ',
+)
 CHANGED = {
     "update rule": ("../optim.py", ".gt_(threshold)", ".gt_(threshold + 1e-6)", "step 1: "),
     "schedule one step late": (
-        "run/trainer.py",
+        "run/updates.py",
         *LATE,
         "-lr_polynomial-train-moving: step 2: ",
     ),

@@ -131,7 +131,7 @@ EDITS = {
     "comment": (BOP, "import", "# A comment.\nimport", {}),
     "layout": (BOP, "(self, ", "(\n        self,\n        ", {}),
     "docstring": (BOP, "Args:", "Arguments:", {}),
-    "training": (BOP, "gamma: float = 1e-4", "gamma: float = 2e-4", TRAINED),
+    "training": (BOP, "float | Tensor = 1e-4", "float | Tensor = 2e-4", TRAINED),
     "preparation": ("src/bop2ndorder/study/data/digits.py", "255 / 16", "254 / 16",
                     {"prepare": 1, **TRAINED}),
     "analysis": ("src/bop2ndorder/study/analysis/style.py", "\n\n", "\nX = 1\n\n", SHOWN),
@@ -141,7 +141,7 @@ EDITS = {
                  {"claims": 1, "page": 1}),
     "notebook": ("notebooks/comparison.ipynb", '"source": [', '"source": [\n    "\\n",',
                  {"notebook": 1, "page": 1}),
-    "command line": ("src/bop2ndorder/study/cli.py", "import os", "import os  # !\nX = 1", {}),
+    "command line": ("src/bop2ndorder/study/cli.py", "import re", "import re  # !\nX = 1", {}),
 }  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def test_an_edit_in_code_makes_what_depends_on_it(project, edit):
 AROUND = ("study.cli", "study.config", "study.workflow", "study.analysis", "study.run.progress",
           "study.run.provenance", "study.run.record")  # fmt: skip
 # What the key covers for the data sets of other runs.
-ELSEWHERE = {"study.data.imagenet", "study.data.decode"}
+ELSEWHERE = {"study.data.imagenet", "study.data.decode", "study.data.workers"}
 
 
 def test_the_training_key_covers_what_a_training_loads(project):
