@@ -18,6 +18,7 @@ __all__ = [
     "ExponentialDecay",
     "NoiseFloor",
     "PolynomialDecay",
+    "StepsOfM",
     "set_hyperparameters",
 ]
 
@@ -139,6 +140,34 @@ class NoiseFloor:
     def __call__(self, step: int) -> float:
         gamma = self.gamma(step)
         return self.times * math.sqrt(gamma / (2 - gamma))
+
+
+@dataclass(frozen=True)
+class StepsOfM:
+    """A threshold that so many typical gradients in a row would carry m to.
+
+    One gradient moves m by gamma times its size. The value is ``times`` that, with gamma of the same
+    step. Where m has no time to settle, gamma times the number of steps being small, it says how
+    long a flip waits, whatever gamma is.
+
+    Args:
+        times: threshold in steps of m, at least 0.
+        gamma: schedule of the adaptivity rate.
+        gradient: for Bop the root mean square of the gradient; 1, the default, for Bop2ndOrder
+            without bias correction, whose ratio has no unit.
+
+    Source: ours; docs/flips.md.
+    """
+
+    times: float
+    gamma: Callable[[int], float]
+    gradient: float = 1.0
+
+    def __post_init__(self):
+        _check(self, times=self.times, gradient=self.gradient)
+
+    def __call__(self, step: int) -> float:
+        return self.times * self.gamma(step) * self.gradient
 
 
 def set_hyperparameters(

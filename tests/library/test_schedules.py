@@ -7,12 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bop2ndorder.optim import Bop2ndOrder
+from bop2ndorder.optim import Bop, Bop2ndOrder
 from bop2ndorder.schedules import (
     Constant,
     ExponentialDecay,
     NoiseFloor,
     PolynomialDecay,
+    StepsOfM,
     set_hyperparameters,
 )
 
@@ -59,6 +60,20 @@ def test_values_stay_between_start_and_end(start, end, decay_steps, step):
     assert min(start, end) * (1 - 1e-9) <= value <= min(max(start, end) * (1 + 1e-9), 1.0)
 
 
+def test_as_many_equal_gradients_in_a_row_pass_a_threshold_in_steps_of_m():
+    """Bop from m = 0, gradients of 0.5, all with the weight's sign: the 11th passes 10 steps."""
+    gamma = Constant(1e-4)
+    assert StepsOfM(10.0, gamma, 0.5)(7) == pytest.approx(5e-4)
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = Bop([weight], gamma=1e-4, threshold=StepsOfM(10.0, gamma, 0.5)(0))
+    signs = []
+    for _ in range(11):
+        weight.grad = torch.full((1,), 0.5)
+        optimizer.step()
+        signs.append(weight.item())
+    assert signs == [1.0] * 10 + [-1.0]
+
+
 def test_noise_floor_is_the_spread_of_noise():
     """Weights of pure noise: m / sqrt(v) has the standard deviation that the schedule gives."""
     gamma = ExponentialDecay(0.1, 0.1, decay_steps=600)
@@ -89,6 +104,8 @@ def test_noise_floor_is_the_spread_of_noise():
         (lambda: PolynomialDecay(1.0, 0.1, -5), "decay_steps must be .* got -5"),
         (lambda: PolynomialDecay(1.0, 0.1, 5, power=-1.0), "power must be .* got -1.0"),
         (lambda: NoiseFloor(-1.0, Constant(0.1)), "NoiseFloor: times must be .* got -1.0"),
+        (lambda: StepsOfM(-1.0, Constant(0.1)), "StepsOfM: times must be .* got -1.0"),
+        (lambda: StepsOfM(1.0, Constant(0.1), -2.0), "StepsOfM: gradient must be .* got -2.0"),
         (lambda: Constant(1.0)(-1), "step counts from 0, got -1"),
         (lambda: ExponentialDecay(1.0, 0.1, 5)(-1), "step counts from 0, got -1"),
         (lambda: PolynomialDecay(1.0, 0.1, 5)(-1), "step counts from 0, got -1"),

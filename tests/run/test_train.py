@@ -211,14 +211,15 @@ def test_latent_weights_stay_within_one(digits, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("train_on", "read"),
+    ("train_on", "judged_on", "read"),
     [
-        ("train", ["train", "validation"] * EPOCHS + ["validation"]),
-        ("all", ["all"] * EPOCHS + ["test"]),
+        ("train", "held_out", ["train", "validation"] * EPOCHS + ["validation"]),
+        ("train", "test", ["train", "validation"] * EPOCHS + ["test"]),
+        ("all", "held_out", ["all"] * EPOCHS + ["test"]),
     ],
 )
-def test_which_images_are_read(digits, tmp_path, monkeypatch, train_on, read):
-    """Test images once, at the end, and only where no others are held out."""
+def test_which_images_are_read(digits, tmp_path, monkeypatch, train_on, judged_on, read):
+    """Test images once, at the end, and only where no others are held out, or by the settings."""
     splits, batches = [], type(digits).batches
 
     def watched(data, split, *args, **kwargs):
@@ -226,7 +227,8 @@ def test_which_images_are_read(digits, tmp_path, monkeypatch, train_on, read):
         return batches(data, split, *args, **kwargs)
 
     monkeypatch.setattr(type(digits), "batches", watched)
-    train(settings(train_on=train_on), digits, tmp_path / "run", tmp_path / "run.pt")
+    chosen = settings(train_on=train_on, judged_on=judged_on)
+    train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")
     assert splits == read
     rows = history(tmp_path / "run")
     assert all((row["val_loss"] == "") == (train_on == "all") for row in rows)

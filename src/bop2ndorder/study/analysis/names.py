@@ -56,7 +56,8 @@ def schedule_start(value: Any) -> float | None:
 
 
 def schedule_kind(value: Any) -> str:
-    """The kind of a hyperparameter's schedule: none, exponential, polynomial or noise_floor."""
+    """The kind of a hyperparameter's schedule: none, exponential, polynomial, noise_floor
+    or steps_of_m."""
     return value["kind"] if isinstance(value, dict) else "none"
 
 
@@ -66,6 +67,8 @@ def schedule_text(value: Any) -> str:
         return "" if value is None or value != value else number_text(value)
     if value["kind"] == "noise_floor":
         return f"{number_text(value['times'])} × noise"
+    if value["kind"] == "steps_of_m":
+        return f"{number_text(value['times'])} steps of m"
     start = number_text(value["start"])
     if value["kind"] == "exponential":
         return f"{start} × {number_text(value['rate'])} / {value['every']:g} ep."

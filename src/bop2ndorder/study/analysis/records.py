@@ -57,8 +57,8 @@ class Records:
             run (id), setting (the same for runs that differ in the seed alone), seed, data (its
             name in params.yaml), source (see `names.SOURCES`), network, norm, optimizer (see
             `names.OPTIMIZERS`), gamma, sigma, threshold, lr (a number, or the dict of a schedule),
-            batch_size, epochs, train_on, missing, and those of metrics.json, empty where the record
-            is missing.
+            batch_size, epochs, train_on, judged_on (validation or test), missing, and those of
+            metrics.json, empty where the record is missing.
         history: the rows of every history.csv, with the columns run and setting.
         provenance: the provenance.json of every run that has a record, in order, each once.
     """
@@ -78,9 +78,10 @@ class Records:
     def accuracy(self) -> str:
         """The column of `runs` that this experiment compares, in percent.
 
-        Runs that hold out validation images have never looked at the test images.
+        Runs that are judged on validation images have never looked at the test images.
         """
-        return "val_top1_percent" if self.held_out else "test_top1_percent"
+        on_validation = self.runs["judged_on"].eq("validation").all()
+        return "val_top1_percent" if on_validation else "test_top1_percent"
 
     @cached_property
     def curve(self) -> str:
@@ -171,7 +172,13 @@ def _settings_row(entry: Entry) -> dict:
         "batch_size": settings["batch_size"],
         "epochs": settings["epochs"],
         "train_on": settings["train_on"],
+        "judged_on": _judged_on(settings),
     }
+
+
+def _judged_on(settings: dict) -> str:
+    on_test = settings["train_on"] == "all" or settings["judged_on"] == "test"
+    return "test" if on_test else "validation"
 
 
 def describe_data(data: dict) -> str:

@@ -77,6 +77,8 @@ def _short(value: Any) -> str:
         return f"{mantissa}{e}{int(exponent) if e else ''}"
     if value.kind == "noise_floor":
         return f"{_short(value.times)}floor"
+    if value.kind == "steps_of_m":
+        return f"{_short(value.times)}steps"
     if value.kind == "exponential":
         return f"{_short(value.start)}x{_short(value.rate)}"
     return f"{_short(value.start)}to{_short(value.end)}"

@@ -51,6 +51,17 @@ class NoiseFloorSettings(Strict):
     times: NonNegative
 
 
+class StepsOfMSettings(Strict):
+    """A threshold of so many steps of m: `times` x gamma of that step x `gradient`.
+
+    `gradient` is the root mean square of the gradient for Bop, 1 (default) for Bop2ndOrder.
+    """
+
+    kind: Literal["steps_of_m"]
+    times: NonNegative
+    gradient: Positive = 1.0
+
+
 def _kind(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("kind"))
@@ -76,14 +87,14 @@ def _scheduled(number: Any, *others: type[Strict]) -> Any:
 class BopSettings(Strict):
     name: Literal["bop"]
     gamma: _scheduled(Rate)
-    threshold: _scheduled(NonNegative)
+    threshold: _scheduled(NonNegative, StepsOfMSettings)
 
 
 class Bop2ndOrderSettings(Strict):
     name: Literal["bop2ndorder"]
     gamma: _scheduled(Rate)
     sigma: _scheduled(Rate)
-    threshold: _scheduled(NonNegative, NoiseFloorSettings)
+    threshold: _scheduled(NonNegative, NoiseFloorSettings, StepsOfMSettings)
     eps: NonNegative = 1e-10
     bias_correction: Literal["none", "constant", "adam"] = "none"
 
@@ -177,6 +188,8 @@ class Settings(Strict):
     precision: Literal["float32", "tf32", "float16"] = "float32"
     graph: Literal["auto", "off"] = "auto"
     gpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    # held_out: the validation images where there are any, else the test images.
+    judged_on: Literal["held_out", "test"] = "held_out"
 
 
 def misfits(settings: dict[str, Any]) -> Iterator[tuple[Place, str]]:
@@ -244,6 +257,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "exponential": ExponentialSettings,
     "polynomial": PolynomialSettings,
     "noise_floor": NoiseFloorSettings,
+    "steps_of_m": StepsOfMSettings,
     "shift_and_flip": ShiftAndFlip,
     "resized_crop": ResizedCrop,
     "data": DataSettings,

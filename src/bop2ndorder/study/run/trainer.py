@@ -29,8 +29,10 @@ class Trainer:
     def __init__(self, settings: dict[str, Any], data: Data, device: str, ranks: Ranks = ALONE):
         self.settings, self.data, self.device, self.ranks = settings, data, device, ranks
         self.split = settings["train_on"]
-        # What the finished network is judged on: test images only where none else are held out.
-        self.judged_on = "test" if self.split == "all" else "validation"
+        # What the finished network is judged on: test images where none else are held out, or where
+        # the settings say so.
+        on_test = self.split == "all" or settings.get("judged_on") == "test"
+        self.judged_on = "test" if on_test else "validation"
         threads = self.ranks.threads(settings["threads"])
         self.workers = threads if data.source == "imagenet" else 0
         self.steps = data.count(self.split) // settings["batch_size"]

@@ -20,6 +20,7 @@ from ...schedules import (
     ExponentialDecay,
     NoiseFloor,
     PolynomialDecay,
+    StepsOfM,
     set_hyperparameters,
 )
 from .adam import KerasAdam, step_size, torch_eps
@@ -206,12 +207,14 @@ def make_schedule(
         value: a number, or a mapping with kind, start and so on.
         steps: steps in an epoch.
         epochs: epochs of the run.
-        gamma: the schedule of gamma, which a noise floor follows.
+        gamma: the schedule of gamma, which a threshold may follow.
     """
     if not isinstance(value, dict):
         return Constant(value)
     if value["kind"] == "noise_floor":
         return NoiseFloor(value["times"], gamma)
+    if value["kind"] == "steps_of_m":
+        return StepsOfM(value["times"], gamma, value["gradient"])
     if value["kind"] == "exponential":
         return ExponentialDecay(value["start"], value["rate"], round(value["every"] * steps))
     length = round(value["until"] * epochs * steps)
