@@ -146,9 +146,9 @@ class NoiseFloor:
 class StepsOfM:
     """A threshold that so many typical gradients in a row would carry m to.
 
-    One gradient moves m by gamma times its size. The value is ``times`` that, with gamma of the same
-    step. Where m has no time to settle, gamma times the number of steps being small, it says how
-    long a flip waits, whatever gamma is.
+    One gradient moves m by gamma times its size. The value is ``times`` that, with gamma of the
+    same step. Where m has no time to settle, gamma times the number of steps being small, it says
+    how long a flip waits, whatever gamma is.
 
     Args:
         times: threshold in steps of m, at least 0.
