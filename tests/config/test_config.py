@@ -159,6 +159,15 @@ def test_an_arm_may_have_seeds_of_its_own(tmp_path):
     assert "scales.quick.experiments.cifar10.arms.bop.seeds: lists 5 twice" in mistakes(wrong)[0]
 
 
+def test_a_scale_leaves_out_an_experiment_that_it_sets_to_null(tmp_path):
+    old = "      noise_floor:\n        set: {epochs: 2}"
+    study = load_study(changed(tmp_path, (old, "      noise_floor: null")))
+    assert "noise_floor" not in study.experiments("small")
+    assert "noise_floor" in study.experiments("quick") and "cifar10" in study.experiments("small")
+    wrong = changed(tmp_path, ("\n  noise_floor:     ", "\n  nothing: null\n  noise_floor:     "))
+    assert "experiments.nothing: " in mistakes(wrong)[0]
+
+
 def test_quick_is_quick(study):
     assert 50 <= len(study.runs("quick")) <= 70
     assert {run.settings.data.source for run in study.runs("quick").values()} == {"digits"}

@@ -130,6 +130,8 @@ class _Checker:
         if not all(isinstance(plan.get(key), dict) for key in sections):
             return  # the outline's mistakes say so
         for name, found in plan["experiments"].items():
+            if found is None and name in (over.get("experiments") or {}):
+                continue  # the scale says that it does not run it
             place = ("experiments", str(name))
             experiment = self.experiment(found, place, scale)
             if experiment is None:
