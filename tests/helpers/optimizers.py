@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bop2ndorder.optim import HYPERPARAMETERS, Bop, Bop2ndOrder
+from bop2ndorder.hyperparameters import HYPERPARAMETERS
+from bop2ndorder.optim import Bop, Bop2ndOrder
 from bop2ndorder.schedules import ExponentialDecay, set_hyperparameters
 
 OPTIMIZERS = {
@@ -53,8 +54,10 @@ def assert_same_state(first, second):
                 assert value == other, name
 
 
-# Rates on both sides of one half, where lerp changes its formula; a threshold that falls to 0.
+# Rates on both sides of one half, where lerp changes its formula; a threshold that falls to 0; a
+# learning rate that is 0 now and then.
 SCHEDULES = {
+    "lr": lambda step: 0.0 if step % 7 == 3 else 1 - step / 100,
     "gamma": ExponentialDecay(0.9, 0.8, decay_steps=1),
     "sigma": ExponentialDecay(0.7, 0.9, decay_steps=1),
     "threshold": lambda step: 0.3 * 0.5**step if step < 25 else 0.0,

@@ -13,8 +13,9 @@ from bop2ndorder.optim import Bop, Bop2ndOrder, bop2ndorder
 
 
 def test_defaults():
-    assert Bop([parameter(2)]).defaults == {"gamma": 1e-4, "threshold": 1e-8}
+    assert Bop([parameter(2)]).defaults == {"lr": 1.0, "gamma": 1e-4, "threshold": 1e-8}
     assert Bop2ndOrder([parameter(2)]).defaults == {
+        "lr": 1.0,
         "gamma": 1e-6,
         "sigma": 1e-2,
         "threshold": 1e-6,
@@ -122,7 +123,7 @@ def test_copies_go_their_own_way(make, copied):
 
 @pytest.fixture(params=[10, 2**18], ids=["many_blocks", "one_block"])
 def block(request, monkeypatch):
-    monkeypatch.setattr("bop2ndorder.optim._CPU_BLOCK", request.param)
+    monkeypatch.setattr("bop2ndorder.flip_rules._CPU_BLOCK", request.param)
 
 
 def layouts():
@@ -258,6 +259,12 @@ WRONG = [
     (Bop, {"gamma": "1e-7"}, TypeError, "gamma must be a number, got '1e-7'"),
     (Bop, {"threshold": -1e-8}, ValueError, "threshold must be finite and at least 0, got -1e-08"),
     (Bop, {"threshold": float("nan")}, ValueError, "threshold must be finite .* got nan"),
+    (Bop, {"lr": -1.0}, ValueError, "Bop: lr must be finite and at least 0, got -1.0"),
+    (Bop, {"lr": float("nan")}, ValueError, "lr must be finite and at least 0, got nan"),
+    (Bop, {"lr": float("inf")}, ValueError, "lr must be finite and at least 0, got inf"),
+    (Bop, {"lr": "1"}, TypeError, "lr must be a number, got '1'"),
+    (Bop, {"gamma": 0.5, "lr": 3}, ValueError, r"Bop: gamma \* lr must be at most 1, got 0.5 \* 3"),
+    (Bop2ndOrder, {"lr": 2e6}, ValueError, r"gamma \* lr must be at most 1, got 1e-06 \* 2000000"),
     (Bop2ndOrder, {"sigma": 2}, ValueError, r"Bop2ndOrder: sigma must be in \(0, 1\], got 2"),
     (Bop2ndOrder, {"sigma": float("nan")}, ValueError, r"sigma must be in \(0, 1\], got nan"),
     (Bop2ndOrder, {"eps": -1.0}, ValueError, "eps must be finite and at least 0, got -1.0"),

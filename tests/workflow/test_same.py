@@ -43,7 +43,12 @@ def to_train(project) -> int:
 EQUAL = [
     ("reworded message", "run/trainer.py", "is larger than the", "exceeds the"),
     ("renamed function", "run/trainer.py", "_epoch_seed(", "_seed_of("),
-    ("faster step", "../optim.py", "w.addcmul_(w, flipped, value=-2)", "w.sub_(w * flipped * 2)"),
+    (
+        "faster step",
+        "../flip_rules.py",
+        "w.addcmul_(w, flipped, value=-2)",
+        "w.sub_(w * flipped * 2)",
+    ),
     ("moved module", "run/trainer.py", "from .predict", "from ..predicting"),
 ]
 
@@ -68,7 +73,7 @@ LATE = (
     '{"lr": lambda step: self.schedules["lr"](max(step - 1, 0)), ',
 )
 CHANGED = {
-    "update rule": ("../optim.py", ".gt_(threshold)", ".gt_(threshold + 1e-6)", "step 1: "),
+    "update rule": ("../flip_rules.py", ".gt_(threshold)", ".gt_(threshold + 1e-6)", "step 1: "),
     "schedule one step late": (
         "run/updates.py",
         *LATE,
@@ -100,7 +105,7 @@ def test_code_that_does_something_else_is_refused(project, change):
 
 
 def test_an_entry_written_by_hand_is_found(project):
-    project.edit("src/bop2ndorder/optim.py", ".gt_(threshold)", ".gt_(threshold + 1e-6)")
+    project.edit("src/bop2ndorder/flip_rules.py", ".gt_(threshold)", ".gt_(threshold + 1e-6)")
     path = project.folder / TABLE
     classes = json.loads(path.read_text())
     codes = "bop2ndorder.study.config.codes"
