@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bop2ndorder.optim import Bop, Bop2ndOrder
@@ -54,10 +54,16 @@ def test_polynomial_power():
     decay_steps=st.integers(1, 10**7),
     step=st.integers(0, 10**8),
 )
+@example(start=1e-12, end=1.0, decay_steps=1, step=0)
 def test_values_stay_between_start_and_end(start, end, decay_steps, step):
-    """A schedule of rates in (0, 1] never leaves it, whatever the rounding."""
+    """A schedule of rates in (0, 1] never leaves it, whatever the rounding.
+
+    It is counted from its end, as in Keras, so that a smaller start is rounded as the end is.
+    """
+    low, high = sorted((start, end))
     value = PolynomialDecay(start, end, decay_steps)(step)
-    assert min(start, end) * (1 - 1e-9) <= value <= min(max(start, end) * (1 + 1e-9), 1.0)
+    assert low * (1 - 1e-9) - 1e-15 * high <= value <= min(high * (1 + 1e-9), 1.0)
+    assert value > 0
 
 
 def test_as_many_equal_gradients_in_a_row_pass_a_threshold_in_steps_of_m():
