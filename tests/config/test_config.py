@@ -99,6 +99,11 @@ FILED = {
         "experiments.normalization.seeds",
     ),
     "the defaults": ("  lr: 0.01 ", "  lr: 0.0 ", "defaults.lr"),
+    "the mapping of a scale that takes another's place": (
+        "  paper: {}",
+        "  paper: {defaults: {lr: {kind: exponential, start: 0.1, rate: 0.1}}}",
+        "scales.paper.defaults.lr.every",
+    ),
     "the defaults where nothing sets it": ("  lr: 0.01 ", "  #", "defaults.lr"),
 }
 
@@ -107,6 +112,10 @@ FILED = {
 def test_a_mistake_is_filed_where_its_value_stands(tmp_path, old, new, place):
     filed = [line.split(":")[0] for line in mistakes(changed(tmp_path, (old, new)))]
     assert filed[-1] == place, "of the scale paper, which lays nothing over"
+
+
+def test_a_setting_that_no_scale_has_is_missing_once(tmp_path):
+    assert mistakes(changed(tmp_path, ("  lr: 0.01 ", "  #"))) == ["defaults.lr: is missing"]
 
 
 @pytest.mark.parametrize(

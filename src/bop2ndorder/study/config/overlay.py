@@ -15,12 +15,17 @@ def overlay(base: Any, over: Any) -> Any:
     """
     if not isinstance(base, dict) or not isinstance(over, dict):
         return over
-    if "name" in over or "kind" in over:
+    if names_itself(over):
         return over
     return {
         **base,
         **{key: overlay(base[key], value) if key in base else value for key, value in over.items()},
     }
+
+
+def names_itself(found: Any) -> bool:
+    """Whether it is a mapping that replaces whole what is below it."""
+    return isinstance(found, dict) and ("name" in found or "kind" in found)
 
 
 def nested(dotted: str, value: Any) -> dict:

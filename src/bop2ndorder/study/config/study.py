@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from .claims import Claims
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
-from .overlay import Place, depth, odd_keys, overlay, value_at
+from .overlay import Place, depth, names_itself, odd_keys, overlay, value_at
 from .problems import ParamsError, brief, explain_all
 from .runs import Entry, Run
 from .settings import Settings, misfits
@@ -101,8 +101,11 @@ class _Checker:
 
     def report(self, place: Place, text: str, scale: str | None = None) -> None:
         """File a mistake, under `scales.SCALE` if that is where the value comes from."""
-        own = depth(value_at(self.document, ("scales", str(scale))), place)
-        if own and own >= depth(self.document, place):  # what a scale says lies on top
+        over = value_at(self.document, ("scales", str(scale)))
+        own, below = depth(over, place), depth(self.document, place)
+        # A key that both lack is missing below, unless the scale replaces the whole mapping.
+        on_top = own == len(place) or names_itself(value_at(over, place[:own]))
+        if own > below or (own == below and own and on_top):
             place = ("scales", str(scale), *place)
         self.problems[f"{'.'.join(place)}: {text}"] = None
 
