@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 
 import click
 import pytest
@@ -107,6 +110,17 @@ def test_the_plan_counts_runs_and_estimates_their_time(here):
     states = {line.split()[-1]: line.split()[0] for line in call("plan", "--list").splitlines()[:2]}
     assert states == {run: "recorded", other: "trained"}
     assert "left to train: 0 s, for the weights of those recorded " in call("plan")
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(here):
+    """As in `plan | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "bop2ndorder", "plan", "--list"]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not (here / "logs" / "failed").exists()
 
 
 def test_the_plan_of_the_paper_needs_no_data(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 Imports stand inside the commands, so that each starts as fast as what it does allows.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -38,6 +39,14 @@ class Sentences(click.Group):
     """The group of all commands; each is a `Sentence`, also where it fails."""
 
     command_class = Sentence
+
+
+def _echo(text: str, err: bool = False) -> None:
+    """Print a text; what reads it, as `head`, may have seen enough."""
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=Sentences)
@@ -158,7 +167,7 @@ def evaluate(load: Load, runs: tuple[str, ...]) -> None:
         _one(workflow.runs, run, "run")
         metrics = write_record(workflow, run)
         split, top1 = accuracy(metrics)
-        click.echo(f"{run}: {split} top-1 {top1:.2f} %")
+        _echo(f"{run}: {split} top-1 {top1:.2f} %")
 
 
 def _product(command: str, kind: str, text: str, *parameters: click.Parameter) -> None:
@@ -193,7 +202,7 @@ def salvage(load: Load) -> None:
     from .workflow.make import salvage
 
     for line in salvage(load()):
-        click.echo(line, err=True)
+        _echo(line, err=True)
 
 
 @main.command()
@@ -206,7 +215,7 @@ def choose(load: Load) -> None:
     entries = workflow.study.entries(workflow.scale)
     found = write_choice(entries, workflow.results, workflow.scale)
     for _, sentence in found:
-        click.echo(sentence)
+        _echo(sentence)
     sys.exit(0 if all(agrees for agrees, _ in found) else 1)
 
 
@@ -227,7 +236,7 @@ def plan(load: Load, every: bool) -> None:
     """What is done, what is left to do, and how long it may take."""
     from .workflow.plan import describe
 
-    click.echo(describe(load(), every))
+    _echo(describe(load(), every))
 
 
 @main.command()
@@ -253,9 +262,9 @@ def verify(ctx: click.Context, retrain: int | None, seed: int | None) -> None:
     else:
         outcomes = verify(workflow)
     if all(outcome.kind == Kind.ABSENT for outcome in outcomes):
-        click.echo(f"Error: verify: {NOTHING}", err=True)
+        _echo(f"Error: verify: {NOTHING}", err=True)
         sys.exit(2)
-    click.echo(describe(outcomes))
+    _echo(describe(outcomes))
     sys.exit(any(outcome.kind == Kind.FAILED for outcome in outcomes))
 
 
@@ -270,7 +279,7 @@ def same(load: Load, only: str, check: bool, begin: bool) -> None:
 
     tidy_at_sigterm()
     equal, text = (True, module.begin()) if begin else module.same(load().study, only, check)
-    click.echo(text)
+    _echo(text)
     sys.exit(0 if equal else 1)
 
 
@@ -291,7 +300,7 @@ def shelve(load: Load) -> None:
     from .workflow.shelf import shelve
 
     for line in shelve(load()):
-        click.echo(line)
+        _echo(line)
 
 
 def _one(known: Any, name: str, what: str) -> Any:
