@@ -1,6 +1,5 @@
 """ImageNet's input: images per second beside what decoding and resizing alone allow."""
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from bop2ndorder.study.data import prepare
+from bop2ndorder.study.workflow.processes import available_cores
 
 from .contestant import Contestant, take_turns
 
@@ -31,7 +31,7 @@ def measure() -> dict[str, Any]:
         size = write_images(folder / "images")
         settings = {"source": "imagenet", "image_size": 224, "validation": 0, "limit": None}
         prepare(settings, folder / "data", folder / "images", progress=False)
-        cores = len(os.sched_getaffinity(0))
+        cores = available_cores()
         rates = take_turns(
             [Contestant(kind, "images.py", (kind, folder, BATCH, cores)) for kind in KINDS], TURNS
         )

@@ -18,6 +18,7 @@ import click
 from ruamel.yaml import YAML
 
 from bop2ndorder.study.config import load_study
+from bop2ndorder.study.workflow.processes import available_cores
 from bop2ndorder.study.workflow.products import Workflow
 
 from .contestant import HERE
@@ -116,7 +117,7 @@ def measure_study() -> dict[str, Any]:
         project.seconds("dvc", "repro")
         work = Workflow(project.study, "quick")
         jobs = [project.folder / work.log(run).with_suffix(".tsv") for run in work.runs]
-        cores = len(os.sched_getaffinity(0))
+        cores = available_cores()
         trained = sum(float(path.read_text().splitlines()[1].split("\t")[0]) for path in jobs)
         found = {
             "runs": len(jobs),

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bop2ndorder.study.numerics import PINS
+from bop2ndorder.study.workflow.processes import available_cores
 
 HERE = Path(__file__).parent
 HOST = "this processor"
@@ -82,7 +83,7 @@ class Processors:
 @contextmanager
 def processors(folder: Path) -> Iterator[Processors]:
     """Processors; what still runs or waits at the end is given up."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         on = Processors(folder, pool)
         try:
             yield on

@@ -34,6 +34,14 @@ def _watch(caller: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def available_cores() -> int:
+    """CPU cores that this process may use; where the system does not say, as macOS, all."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
 def stop_at_once() -> None:
     """Let SIGTERM and Ctrl-C end this process without further ado.
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..run.progress import duration
 from .failures import Failed
-from .processes import CALLER, tidy_at_sigterm
+from .processes import CALLER, available_cores, tidy_at_sigterm
 from .products import Workflow
 from .verify import Kind, Outcome, committed, hold
 
@@ -49,7 +49,7 @@ def retrain(workflow: Workflow, params: str, count: int, seed: int | None = None
     drawn = random.Random(seed).sample(recorded, min(count, len(recorded)))
     planned = {run: workflow.runs[run] for run in drawn}
     threads = max(run.settings.threads for run in planned.values())
-    at_once = max(1, min(AT_ONCE, len(os.sched_getaffinity(0)) // threads))
+    at_once = max(1, min(AT_ONCE, available_cores() // threads))
     records = [record for run in drawn if (record := against.records[run])]
     seconds = sum(record.provenance["train_seconds"] or 0 for record in records) / at_once
     _say(

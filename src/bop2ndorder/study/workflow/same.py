@@ -26,7 +26,7 @@ from ..config.keys import PACKAGE
 from ..config.study import Study
 from ..numerics import PINS
 from .kinds import Short, draw, kinds, task
-from .processes import CALLER
+from .processes import CALLER, available_cores
 
 CHUNK = 12  # kinds that a process trains; to start one takes as long as some of them
 SECONDS = 2.0  # of a core, for one kind by both codes with both numerics
@@ -94,7 +94,7 @@ NEW = "the first code does not have it"
 
 def _compare(entry: dict[str, Any], short: Short, scratch: Path) -> dict[str, str | None]:
     """Kind of run or data set -> what the code at hand does otherwise first, if anything."""
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     seconds = 10 + SECONDS * len(short) / cores
     print(f"{len(short)} kinds of run by two codes: about {seconds:.0f} s", file=sys.stderr)
     packages = {"first": _extract(entry, scratch / "code"), "here": PACKAGE}
