@@ -118,3 +118,19 @@ assert all((p.abs() == 1).all() for p in binary)
 print("names", *(name for name in sys.modules if name.startswith("bop2ndorder.study")))
 """
     assert run(bare, code, tmp_path).splitlines()[-1] == "names"
+
+
+def test_the_command_of_the_library_alone_says_what_to_install(bare, tmp_path):
+    code = f"""
+from importlib.metadata import distributions
+(installed,) = distributions(name="bop2ndorder", path=[{str(bare)!r}])
+(script,) = installed.entry_points.select(group="console_scripts")
+command = script.load()
+sys.argv = [script.name, "--help"]
+try:
+    command()
+except SystemExit as end:
+    print(end)
+"""
+    said = run(bare, code, tmp_path)
+    assert said.count("\n") == 1 and 'pip install "bop2ndorder[study]"' in said
