@@ -152,10 +152,11 @@ rule train:
         gpu=lambda w: places(WORK.runs[w.run].settings.gpus, RUNS_PER_GPU),
     params:
         checkpoint_seconds=lambda w, resources: resources.get("checkpoint_seconds", 0),
+        runs_per_gpu=RUNS_PER_GPU,
     shell:
         CALL
         + "train {wildcards.run} --checkpoint-every {params.checkpoint_seconds} "
-        + "--runs-per-gpu {RUNS_PER_GPU} 2> {log:q}"
+        + "--runs-per-gpu {params.runs_per_gpu} 2> {log:q}"
 
 
 rule evaluate:
