@@ -32,10 +32,13 @@ from bop2ndorder.study.workflow.products import OUTDATED, Workflow
 
 min_version("9.27")
 
-if unknown := set(config) - {"scale"}:
+if unknown := set(config) - {"scale", "tensorboard"}:
     sys.exit(
-        f"--config takes scale only, found {', '.join(unknown)}: change params.yaml instead"
+        "--config takes scale and tensorboard only, found "
+        f"{', '.join(unknown)}: change params.yaml instead"
     )
+# A folder for event files: they are watched, not kept, so nothing depends on them.
+TENSORBOARD = config.pop("tensorboard", None)
 try:
     STUDY = load_study("params.yaml", **config)
 except ParamsError as error:
@@ -153,10 +156,11 @@ rule train:
     params:
         checkpoint_seconds=lambda w, resources: resources.get("checkpoint_seconds", 0),
         runs_per_gpu=RUNS_PER_GPU,
+        tensorboard=["--tensorboard", TENSORBOARD] if TENSORBOARD else [],
     shell:
         CALL
         + "train {wildcards.run} --checkpoint-every {params.checkpoint_seconds} "
-        + "--runs-per-gpu {params.runs_per_gpu} 2> {log:q}"
+        + "--runs-per-gpu {params.runs_per_gpu} {params.tensorboard:q} 2> {log:q}"
 
 
 rule evaluate:

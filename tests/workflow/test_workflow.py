@@ -158,7 +158,7 @@ def test_an_edit_in_code_makes_what_depends_on_it(project, edit):
 # Rooms and modules of a training process that decide nothing of its result: they find the settings,
 # which are in the run's id, say how far it is, and note its origin.
 AROUND = ("study.cli", "study.config", "study.workflow", "study.analysis", "study.run.progress",
-          "study.run.provenance", "study.run.record")  # fmt: skip
+          "study.run.provenance", "study.run.record", "study.run.tensorboard")  # fmt: skip
 # What the key covers for the data sets of other runs.
 ELSEWHERE = {"study.data.imagenet", "study.data.decode", "study.data.workers"}
 
@@ -216,7 +216,7 @@ def test_the_record_of_other_hardware_is_replaced_with_all_that_follows(project)
 
 def test_mistakes_are_sentences(project):
     project.snakemake("-n", "--config", "profile=paper", fails=True)
-    assert "--config takes scale only, found profile" in project.output
+    assert "--config takes scale and tensorboard only, found profile" in project.output
     assert "Traceback" not in project.output
     project.snakemake("-n", "--config", "scale=tiny", fails=True)
     assert "scale: found 'tiny'; must be 'quick', 'small' or 'paper'" in project.output

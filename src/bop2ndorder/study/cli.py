@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from .workflow.torchrun import is_rank, start_ranks, told
 
 if TYPE_CHECKING:
     from .config import Run
+    from .run.tensorboard import EventFiles
     from .workflow.products import Workflow
 
 
@@ -113,30 +115,46 @@ def prepare(load: Load, name: str) -> None:
     default=1,
     help="How many runs share a GPU, the same for all at work; by default none does.",
 )
+@click.option(
+    "--tensorboard",
+    type=Path,
+    metavar="FOLDER",
+    help="Write what TensorBoard shows to FOLDER/RUN; needs the extra tensorboard.",
+)
 @click.pass_context
-def train(ctx: click.Context, run: str, checkpoint_every: float, runs_per_gpu: int) -> None:
+def train(
+    ctx: click.Context,
+    run: str,
+    checkpoint_every: float,
+    runs_per_gpu: int,
+    tensorboard: Path | None,
+) -> None:
     """Train RUN, from where it was stopped if it was."""
     workflow = ctx.obj()
     planned = _one(workflow.runs, run, "run")
     folder, gpus = workflow.run(run), planned.settings.gpus
     if gpus > 1 and is_rank():
         with told(folder):
-            _train(workflow, planned, checkpoint_every)
+            _train(workflow, planned, checkpoint_every, tensorboard)
         return
     from .workflow.lease import leased_gpus
 
     # The GPU before torch, for CUDA reads it once.
     with noted(workflow.note(run), folder), leased_gpus(gpus, runs_per_gpu):
         if gpus == 1:
-            _train(workflow, planned, checkpoint_every)
+            _train(workflow, planned, checkpoint_every, tensorboard)
         else:
             given = ctx.parent.params
             study = ["--params", given["params"], "--scale", workflow.scale]
             study += ["--work", str(given["work"])]
-            start_ranks([*study, "train", run, f"--checkpoint-every={checkpoint_every}"], gpus)
+            options = [f"--checkpoint-every={checkpoint_every}"]
+            options += [f"--tensorboard={tensorboard}"] if tensorboard else []
+            start_ranks([*study, "train", run, *options], gpus)
 
 
-def _train(workflow: "Workflow", planned: "Run", checkpoint_every: float) -> None:
+def _train(
+    workflow: "Workflow", planned: "Run", checkpoint_every: float, tensorboard: Path | None
+) -> None:
     """Train a run in this process, which is one of several where it takes several GPUs."""
     if planned.settings.numerics == "portable":
         pin("torch")
@@ -149,9 +167,27 @@ def _train(workflow: "Workflow", planned: "Run", checkpoint_every: float) -> Non
     run, settings = planned.id, planned.settings.model_dump()
     places = workflow.run(run), workflow.checkpoint(run), workflow.origin(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with Progress(run, settings["epochs"]) as progress:
+    with ExitStack() as stack:
+        watching = [stack.enter_context(Progress(run, settings["epochs"]))]
+        if tensorboard:
+            watching.append(stack.enter_context(_event_files(tensorboard / run)))
+
+        def on_epoch(row: dict[str, Any]) -> None:
+            for watch in watching:
+                watch(row)
+
         data = open_data(workflow.data(planned.data))
-        train_run(run, settings, data, *places, device, progress, checkpoint_every)
+        train_run(run, settings, data, *places, device, on_epoch, checkpoint_every)
+
+
+def _event_files(folder: Path) -> "EventFiles":
+    try:
+        from .run.tensorboard import EventFiles
+    except ImportError as error:
+        raise Failed(
+            f'--tensorboard needs a package more: pip install "bop2ndorder[tensorboard]" ({error})'
+        ) from None
+    return EventFiles(folder)
 
 
 @main.command()
