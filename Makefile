@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark gpu lint lock dist clean-stale
+.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark gpu docs docs-links lint lock dist clean-stale
 .DEFAULT_GOAL := reproduce
 
 reproduce:  ## run the study at the scale of params.yaml and record it in DVC
@@ -60,6 +60,12 @@ gpu:  ## on a machine with a GPU: the tests of training on one, and how fast it 
 	pytest -m gpu
 	python -m benchmarks.gpu
 	python -m benchmarks.page
+
+docs: $(READY)  ## the documentation as a site that opens offline: docs/_build/html/index.html
+	sphinx-build --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+docs-links: $(READY)  ## whether the links that lead out of it lead somewhere: over the network
+	sphinx-build --builder linkcheck --keep-going --quiet docs docs/_build/links
 
 lint: $(READY)  ## style of Python and Snakemake files
 	ruff check .

@@ -21,7 +21,8 @@ EXTRAS = PROJECT["optional-dependencies"]
 WANTED = {
     canonicalize_name(requirement.name): requirement
     for requirement in map(
-        Requirement, [*PROJECT["dependencies"], *EXTRAS["study"], *EXTRAS["dev"]]
+        Requirement,
+        [*PROJECT["dependencies"], *EXTRAS["study"], *EXTRAS["docs"], *EXTRAS["dev"]],
     )
 }
 

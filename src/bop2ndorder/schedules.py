@@ -1,10 +1,13 @@
 """Schedules of hyperparameters: pure functions of the step, which counts updates from 0.
 
-schedules = {"gamma": ExponentialDecay(1e-4, 0.1, decay_steps=100_000), "threshold": Constant(1e-8)}
-for step, batch in enumerate(batches):
-    set_hyperparameters(optimizer, schedules, step)   # before the update, as in Keras
-    ...
-    optimizer.step()
+To be called before each update, as in Keras::
+
+    gamma = ExponentialDecay(1e-4, 0.1, decay_steps=100_000)
+    schedules = {"gamma": gamma, "threshold": Constant(1e-8)}
+    for step, batch in enumerate(batches):
+        set_hyperparameters(optimizer, schedules, step)
+        ...
+        optimizer.step()
 """
 
 import math

@@ -46,7 +46,7 @@ def adam_groups(model: nn.Module, parameters: list[nn.Parameter]) -> list[dict]:
             of a latent network.
 
     Returns:
-        Groups with ``weight_decay``. A penalty c |w|^2 in the loss adds 2 c w to the gradient,
+        Groups with ``weight_decay``. A penalty ``c |w|^2`` in the loss adds 2 c w to the gradient,
         which is what torch's Adam (not AdamW) does with a weight decay of 2 c.
     """
     penalties = {model.get_parameter(name): c for name, c in getattr(model, "l2", {}).items()}
