@@ -1,4 +1,4 @@
-"""The documentation as a site: `make docs`. It needs no network, neither to be made nor to be read."""
+"""The documentation as a site: `make docs`. It needs no network, to be made or to be read."""
 
 import sys
 import tomllib

@@ -1,7 +1,8 @@
 """Flow charts that pages write in Mermaid, which GitHub draws, as SVG without a script.
 
-Of Mermaid's language that is as much as `name[words] --> other[words]`, an arrow a line. Boxes stand
-in rows, each below all that lead to it; an arrow over several rows has a narrow place in each.
+Of Mermaid's language that is as much as `name[words] --> other[words]`, an arrow a line. Boxes
+stand in rows, each below all that lead to it; an arrow over several rows has a narrow place in
+each.
 """
 
 import html
@@ -45,7 +46,7 @@ def read(chart: str) -> list[Place]:
     boxes: dict[str, Place] = {}
     for line in chart.strip().splitlines()[1:]:
         if not (arrow := ARROW.match(line)):
-            raise ValueError(f"a flow chart here is lines of `a[words] --> b[words]`, found: {line}")
+            raise ValueError(f"a flow chart is lines of `a[words] --> b[words]`; found {line}")
         for name, words in ((arrow[1], arrow[2]), (arrow[3], arrow[4])):
             title, _, rest = (words or name).partition(": ")
             text = [title, *textwrap.wrap(rest, 24)]
@@ -104,8 +105,9 @@ def svg(chart: str) -> str:
     size = f'viewBox="{left:g} 0 {right - left:g} {foot[-1] + 1:g}" width="{right - left:g}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="flow chart" {size} '
-        'font-size="13" text-anchor="middle" fill="currentColor"><marker id="head" refX="8" refY="4" '
-        'markerWidth="9" markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z"/></marker>'
+        'font-size="13" text-anchor="middle" fill="currentColor">'
+        '<marker id="head" refX="8" refY="4" markerWidth="9" markerHeight="8" orient="auto">'
+        '<path d="M0 0 8 4 0 8z"/></marker>'
         f"{''.join(drawn)}</svg>"
     )
 

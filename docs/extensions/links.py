@@ -1,8 +1,8 @@
 """Links that the pages have for readers of the repository, for readers of the site.
 
 A link from page to page stays one. A link to any other file of the repository leads to a copy of
-that file in the site, since there is no address of the repository to lead to. Sphinx makes the copy;
-what is done here is for Markdown files that are no pages, and for files that pages include.
+that file in the site, since there is no address of the repository to lead to. Sphinx makes the
+copy; what is done here is for Markdown files that are no pages, and for files that pages include.
 """
 
 import os

@@ -157,8 +157,9 @@ def test_an_edit_in_code_makes_what_depends_on_it(project, edit):
 
 # Rooms and modules of a training process that decide nothing of its result: they find the settings,
 # which are in the run's id, say how far it is, and note its origin.
-AROUND = ("study.cli", "study.config", "study.workflow", "study.analysis", "study.run.progress",
-          "study.run.provenance", "study.run.record", "study.run.tensorboard")  # fmt: skip
+AROUND = ("__main__", "study.cli", "study.config", "study.workflow", "study.analysis",
+          "study.run.progress", "study.run.provenance", "study.run.record",
+          "study.run.tensorboard")  # fmt: skip
 # What the key covers for the data sets of other runs.
 ELSEWHERE = {"study.data.imagenet", "study.data.decode", "study.data.workers"}
 
