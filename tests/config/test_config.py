@@ -177,6 +177,16 @@ def test_a_scale_leaves_out_an_experiment_that_it_sets_to_null(tmp_path):
     assert "experiments.nothing: " in mistakes(wrong)[0]
 
 
+def test_a_scale_leaves_out_an_arm_that_it_sets_to_null(tmp_path):
+    old = "          latent: {set: {epochs: 12}}"
+    study = load_study(changed(tmp_path, (old, "          latent: null")))
+    arms = {entry.arm for entry in study.entries("small", "cifar10")}
+    assert "latent" not in arms and "biased" in arms
+    assert "latent" in {entry.arm for entry in study.entries("quick", "cifar10")}
+    wrong = changed(tmp_path, (old, "          laten: null"))
+    assert mistakes(wrong)[0].startswith("scales.small.experiments.cifar10.arms.laten: ")
+
+
 def test_quick_is_quick(study):
     assert 50 <= len(study.runs("quick")) <= 70
     assert {run.settings.data.source for run in study.runs("quick").values()} == {"digits"}

@@ -20,7 +20,7 @@ def cut_down(limit: int = 20, batch_size: int = 10) -> dict:
     sizes = {"epochs": 1, "batch_size": batch_size}
     for experiment in quick["experiments"].values():
         experiment["set"] |= sizes
-        for arm in experiment.get("arms", {}).values():
+        for arm in filter(None, experiment.get("arms", {}).values()):  # null: left out
             chosen = arm.get("set", {})
             chosen |= {key: sizes[key] for key in sizes.keys() & chosen.keys()}
     return study

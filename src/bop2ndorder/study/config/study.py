@@ -136,7 +136,8 @@ class _Checker:
             if found is None and name in (over.get("experiments") or {}):
                 continue  # the scale says that it does not run it
             place = ("experiments", str(name))
-            experiment = self.experiment(found, place, scale)
+            declared = value_at(self.document, (*place, "arms"))
+            experiment = self.experiment(_without_nulls(found, declared), place, scale)
             if experiment is None:
                 continue
             seen: set[str] = set()
@@ -195,3 +196,12 @@ class _Checker:
                 self.report(origin, text, scale)
             return None
         return None if misfit else settings
+
+
+def _without_nulls(found: Any, declared: Any) -> Any:
+    """An experiment without the declared arms that a scale sets to null, which it does not run."""
+    arms = value_at(found, ("arms",))
+    if not isinstance(arms, dict) or not isinstance(declared, dict):
+        return found
+    kept = {n: arm for n, arm in arms.items() if arm is not None or declared.get(n) is None}
+    return {**found, "arms": kept}
