@@ -47,6 +47,8 @@ def test_page_is_self_contained_and_repeatable(study, tmp_path):
     html = page.decode()
     assert not LOADED.search(html)
     assert 'src="data:image/png;base64,' in html
+    [seen] = re.findall(r'<img alt="([^"]+)"', html)
+    assert "batch normalization, layer normalization; one line for each of" in seen
     assert f"missing: {missing}" in html
     assert html.count("Not analysed yet") == len(study.experiments("quick")) - 1
     links = set(re.findall(r'href="([^"#]+)"', html))

@@ -21,24 +21,32 @@ class Picture:
     Attributes:
         name: of its files, without suffix.
         title: a few words.
-        caption: what is to be seen; `exhibits_of` adds what it rests on.
+        caption: how to read it; `exhibits_of` adds what it rests on.
+        seen: what is to be seen, a sentence for those who cannot see it (its alternative text).
         figure: the drawing.
     """
 
     name: str
     title: str
     caption: str
+    seen: str
     figure: Figure = field(repr=False)
 
     def write(self, folder: Path) -> dict:
         """Write PNG and SVG; returns what the report needs to show the figure."""
         style.save(self.figure, folder / self.name)
-        return {"kind": "figure", "name": self.name, "title": self.title, "caption": self.caption}
+        return {
+            "kind": "figure",
+            "name": self.name,
+            "title": self.title,
+            "caption": self.caption,
+            "seen": self.seen,
+        }
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(style.png(self.figure)).decode()
         return (
-            f'<figure><img alt="{escape(self.title)}" src="data:image/png;base64,{data}">'
+            f'<figure><img alt="{escape(self.seen)}" src="data:image/png;base64,{data}">'
             f"<figcaption>{escape(self.caption)}</figcaption></figure>"
         )
 

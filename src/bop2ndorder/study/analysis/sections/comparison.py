@@ -156,5 +156,8 @@ def accuracy_picture(records: Records) -> Picture | None:
         "Final accuracy",
         f"Accuracy on the {SPLITS[records.accuracy]} images after the last epoch; dots: seeds; "
         f"bar: their mean; line: its 95 % interval, where there are more than two seeds.{right}",
+        "Rows of dots, a row for each optimizer: "
+        + "; ".join(f"{row.label} {mean_cell(row.mean)} %" for row in table.itertuples())
+        + ".",
         figure,
     )

@@ -114,6 +114,8 @@ def axes_picture(records: Records) -> Picture | None:
         "Accuracy along each hyperparameter",
         f"{optimizer}. One hyperparameter is varied at a time, by decades; the circle marks the "
         f"centre. Validation accuracy after the last epoch. {LINE}",
+        f"{len(names)} line charts of validation accuracy, over {', '.join(names)}, each on a "
+        "logarithmic axis.",
         figure,
     )
 
@@ -148,6 +150,9 @@ def heat_maps(records: Records) -> Picture | None:
         "Accuracy over gamma × threshold",
         "Validation accuracy after the last epoch, mean over seeds, on one colour scale; empty "
         "where a record is missing.",
+        "Grids of coloured cells, gamma down and threshold across, one grid for each of: "
+        f"{'; '.join(OPTIMIZERS[key] for key in optimizers)}. Validation accuracy goes from "
+        f"{low:.1f} % to {high:.1f} %.",
         figure,
     )
 
@@ -189,6 +194,8 @@ def robustness_picture(records: Records) -> Picture | None:
         "The settings of the gamma × threshold grids. Left: accuracy of each setting. Right: share "
         "of an optimizer's settings within a distance of its best one; a curve that rises sooner "
         f"means that the choice matters less; dotted: {WITHIN:g} points.",
+        "Left, a row of dots for each optimizer: the accuracies of its settings. Right, a rising "
+        "line of steps for each: the share of its settings that are near its best one.",
         figure,
     )
 

@@ -43,6 +43,8 @@ def convergence(records: Records) -> Picture | None:
         "Convergence and flip rates",
         f"{describe_curve(records)} Flip rate: flips per binary weight and step, mean over the "
         f"epoch. {LINE}",
+        "Lines of accuracy, and of flip rates on a logarithmic axis, over training images seen; "
+        f"one line for each of: {', '.join(colours)}.",
         figure,
     )
 
@@ -94,6 +96,8 @@ def flip_rates(records: Records) -> Picture | None:
         "Flip rate of each layer",
         "Flips per binary weight and step, mean over the epoch and over seeds; one line a binary "
         "layer.",
+        f"Small panels, one for each of {len(settings)} settings: flip rates on a logarithmic axis "
+        "over the training images seen, one line a binary layer, coloured from first to last.",
         figure,
     )
 

@@ -226,6 +226,8 @@ def _picture(
         title,
         f"{what}. One line a gamma, a decaying one named by its first value; dots: mean over "
         "seeds, bars: its 95 % interval, or both seeds where there are only two.",
+        f"{len(decays)} line charts of {label} over the threshold in units of the noise floor, one "
+        f"line for each gamma: {', '.join(map(number_text, gammas))}.",
         figure,
     )
 

@@ -60,6 +60,8 @@ def convergence(records: Records) -> Picture | None:
         "convergence",
         "Convergence with batch and layer normalization",
         f"{describe_curve(records)} {LINE}",
+        f"{len(norms)} line charts of accuracy over the training images seen: "
+        f"{', '.join(NORMS[norm] for norm in norms)}; one line for each of: {', '.join(colours)}.",
         figure,
     )
 

@@ -107,6 +107,9 @@ def effect_picture(records: Records) -> Picture | None:
         "Effect of each schedule",
         "Validation accuracy after the last epoch, as the difference from the same optimizer "
         "without schedules (the line at 0). Rows: what is scheduled.",
+        f"Dots to the left or right of a line at 0, from {signed(table['effect'].min())} to "
+        f"{signed(table['effect'].max())} points; one panel an optimizer, one row for each thing "
+        "that is scheduled.",
         figure,
     )
 
@@ -144,6 +147,8 @@ def convergence(records: Records) -> Picture | None:
         "convergence",
         "Convergence with each schedule",
         f"Columns: what is scheduled; grey: nothing. {describe_curve(records)} {LINE}",
+        "A grid of line charts of accuracy over the training images seen; each compares schedules "
+        "of one hyperparameter with none.",
         figure,
     )
 

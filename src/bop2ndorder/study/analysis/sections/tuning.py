@@ -134,6 +134,8 @@ def heat_maps(records: Records) -> Picture | None:
         "The grids",
         "Validation accuracy after the last epoch, mean over seeds, on one colour scale; framed: "
         "the best of each grid; empty where a record is missing.",
+        f"{len(arms)} grids of coloured cells, one an arm; validation accuracy goes from "
+        f"{limits['vmin']:.1f} % to {limits['vmax']:.1f} %.",
         figure,
     )
 
