@@ -20,6 +20,11 @@ def study():
     return load_study(PARAMS)
 
 
+def shadow(name, rule):
+    """In the place of the line with gpus: a rule beside every run."""
+    return f"  gpus: 1\n  shadows: {{{name}: {{name: {rule}}}}} "
+
+
 def mistakes(path):
     with pytest.raises(ParamsError) as caught:
         load_study(path)
@@ -68,6 +73,38 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
         ("end: 1.0e-10}", "end: 1.0e-10, until: 1.0e-9}", "until: found 1e-09; comes to no step"),
         ("  gpus: 1 ", "  gpus: 0 ", "defaults.gpus: found 0; must be greater than or equal to 1"),
         ("  gpus: 1 ", "  gpus: 3 ", "batch_size: found 50; must be divisible by gpus, 3"),
+        (
+            "  gpus: 1 ",
+            "  gpus: 1\n  stop_after: 0 ",
+            "defaults.stop_after: found 0; must be greater",
+        ),
+        (
+            "  gpus: 1 ",
+            f"  gpus: 1\n  stop_after: {10**9} ",
+            "stop_after: found 1000000000; must be at most",
+        ),
+        (
+            "  gpus: 1 ",
+            shadow("sign", "latent"),
+            "shadows.sign.name: found 'latent'; must be one of",
+        ),
+        ("  gpus: 1 ", shadow("bop", "bop, gamma: 2.0"), "defaults.shadows.bop.gamma: found 2.0"),
+        ("  gpus: 1 ", shadow("bop", "bop, gamm: 1.0"), "did you mean gamma?"),
+        (
+            "  gpus: 1 ",
+            shadow("A b", "bop"),
+            "defaults.shadows.A b: found 'A b'; String should match",
+        ),
+        (
+            "  gpus: 1 ",
+            shadow("bop", "bop, gamma: 1.0, threshold: 0.0"),
+            "must be left out with latent",
+        ),
+        (
+            "  gpus: 1 ",
+            shadow("a", "bop, threshold: 1.0, gamma: {kind: polynomial, until: 1.0e-9}"),
+            "defaults.shadows.a.gamma.until: found 1e-09; comes to no step",
+        ),
         ("times: 1.0}", "times: -1.0}", "grid.optimizer.threshold: found -1.0"),
         ("local: {}", "local: 3", "local: found 3; must be a mapping"),
         (
@@ -249,6 +286,8 @@ LATER = [
     ("precision", "float32", "tf32"),
     ("graph", "auto", "off"),
     ("gpus", 1, 2),
+    ("stop_after", None, 7),
+    ("shadows", {}, {"sign": {"name": "bop", "gamma": 1e-4, "threshold": 0.0}}),
 ]
 
 
@@ -262,6 +301,15 @@ def test_a_setting_with_a_default_is_in_the_ids_it_changes_only(study, name, def
     assert Run.of(Settings.model_validate(given)) == run
     assert Run.of(Settings.model_validate(named | {name: other})).id != run.id
     assert {found.settings.numerics for found in study.runs("quick").values()} == {"portable"}
+
+
+def test_a_stop_decides_how_long_a_run_is(study):
+    """CIFAR-10 at scale small: 900 steps an epoch."""
+    entry = next(e for e in study.entries("small", "normalization"))
+    settings = entry.run.settings
+    for stop, expected in ((None, (3, 2700)), (500, (1, 500)), (900, (1, 900)), (901, (2, 901))):
+        stopped = settings.model_copy(update={"stop_after": stop, "batch_size": 50})
+        assert stopped.length() == (expected[0], 50 * expected[1])
 
 
 def test_only_the_published_scale_has_another_precision_than_a_cpu(study):

@@ -53,7 +53,10 @@ def test_history_has_a_row_an_epoch_and_these_columns(digits, tmp_path):
     train(settings(), digits, tmp_path / "run", tmp_path / "run.pt")
     lines = (tmp_path / "run" / "history.csv").read_text().splitlines()
     flips = [f"flip_rate/{layer}" for layer in LAYERS]
-    expected = [*NUMBERS, "val_accuracy", "flip_rate", *flips]
+    audit = ["due", "held", "off", "wait", "threshold_steps", "gradient_rms"]
+    of_layers = ["held", "off", "threshold_steps", "gradient_rms"]
+    audit += [f"{name}/{layer}" for name in of_layers for layer in LAYERS]
+    expected = [*NUMBERS, "val_accuracy", "flip_rate", *flips, *audit]
     assert lines[0].split(",") == [
         *expected, "gamma", "sigma", "threshold", "lr",
     ]  # fmt: skip

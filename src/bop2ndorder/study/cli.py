@@ -167,8 +167,9 @@ def _train(
     run, settings = planned.id, planned.settings.model_dump()
     places = workflow.run(run), workflow.checkpoint(run), workflow.origin(run)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    epochs, _ = planned.settings.length()
     with ExitStack() as stack:
-        watching = [stack.enter_context(Progress(run, settings["epochs"]))]
+        watching = [stack.enter_context(Progress(run, epochs))]
         if tensorboard:
             watching.append(stack.enter_context(_event_files(tensorboard / run)))
 

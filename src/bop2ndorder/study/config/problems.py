@@ -28,10 +28,16 @@ def brief(value: Any) -> str:
 def plain_place(place: Iterable[str | int], root: type[BaseModel]) -> Place:
     """Where pydantic found the mistake, without the tags that it adds for unions and keys.
 
-    Those of unions stand in settings alone; elsewhere an arm, say, may have the name of such a tag.
+    Those of unions stand in settings alone; elsewhere an arm, say, may have the name of such a tag,
+    and so may a shadow.
     """
-    tags = {*MODELS, "number"} - {"data"} if root is Settings else {"[key]"}
-    return tuple(str(part) for part in place if part not in tags)
+    tags = {*MODELS, "number", "[key]"} - {"data"} if root is Settings else {"[key]"}
+    parts = list(place)
+    return tuple(
+        str(part)
+        for before, part in zip(["", *parts], parts, strict=False)
+        if part not in tags or before == "shadows"
+    )
 
 
 def explain(error: dict[str, Any], root: type[BaseModel]) -> str:

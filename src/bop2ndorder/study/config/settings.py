@@ -105,6 +105,10 @@ class LatentSettings(Strict):
     name: Literal["latent"]
 
 
+Rule = Annotated[BopSettings | Bop2ndOrderSettings, Field(discriminator="name")]
+ShadowName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
 class BinaryNetSettings(Strict):
     name: Literal["binarynet"]
     width: Annotated[int, Field(ge=1, le=4096)] = 128
@@ -190,6 +194,17 @@ class Settings(Strict):
     gpus: Annotated[int, Field(ge=1, le=1024)] = 1
     # held_out: the validation images where there are any, else the test images.
     judged_on: Literal["held_out", "test"] = "held_out"
+    # Steps after which the run ends, while its schedules go by all of its epochs; null: none.
+    stop_after: Annotated[int, Field(ge=1)] | None = None
+    # Other rules, fed the same gradients, whose decisions are held against those of the run's.
+    shadows: dict[ShadowName, Rule] = {}
+
+    def length(self) -> tuple[int, int]:
+        """Epochs that are begun, and images that are trained on, of the published data set."""
+        steps = self.data.images(self.train_on) // self.batch_size
+        whole = self.epochs * steps
+        last = whole if self.stop_after is None else min(self.stop_after, whole)
+        return -(-last // steps), last * self.batch_size
 
 
 def misfits(settings: dict[str, Any]) -> Iterator[tuple[Place, str]]:
@@ -221,12 +236,17 @@ def misfits(settings: dict[str, Any]) -> Iterator[tuple[Place, str]]:
         yield ("batch_size",), f"found {batch}; must be at most {images}, the images of {name!r}"
     elif isinstance(batch, int) and batch >= 1:
         yield from _instant_schedules(settings, images // batch)
+        yield from _late_stop(settings, images // batch)
     gpus = settings.get("gpus", 1)
     if isinstance(batch, int) and isinstance(gpus, int) and gpus >= 1 and batch % gpus:
         yield (
             ("batch_size",),
             f"found {batch}; must be divisible by gpus, {gpus}, which share each batch evenly",
         )
+    optimizer, shadows = settings.get("optimizer"), settings.get("shadows")
+    if isinstance(optimizer, dict) and optimizer.get("name") == "latent" and shadows:
+        text = "must be left out with latent weights: where no rule flips, there is none to compare"
+        yield ("shadows",), text
     if isinstance(data.augment, ResizedCrop) != (data.source == "imagenet") and data.augment:
         allowed = "crop random_resized is for imagenet, pad for the other sources"
         yield ("data",), f"{name!r} cannot be augmented so: {allowed}"
@@ -239,12 +259,24 @@ def _instant_schedules(settings: dict[str, Any], steps: int) -> Iterator[tuple[P
     found = {("lr",): settings.get("lr")}
     if isinstance(optimizer := settings.get("optimizer"), dict):
         found |= {("optimizer", key): value for key, value in optimizer.items()}
+    shadows = settings.get("shadows")
+    for name, rule in shadows.items() if isinstance(shadows, dict) else ():
+        if isinstance(rule, dict):
+            found |= {("shadows", str(name), key): value for key, value in rule.items()}
     for place, value in found.items():
         for key, of in (("every", 1), ("until", epochs)) if isinstance(value, dict) else ():
             length = value.get(key)
             if isinstance(length, int | float) and 0 < length * of * steps <= 0.5:
                 text = f"found {length}; comes to no step, since an epoch has {steps} of them"
                 yield (*place, key), text
+
+
+def _late_stop(settings: dict[str, Any], steps: int) -> Iterator[tuple[Place, str]]:
+    """A stop that comes after the end; an epoch has so many steps."""
+    stop, epochs = settings.get("stop_after"), settings.get("epochs")
+    if isinstance(stop, int) and isinstance(epochs, int) and stop > epochs * steps >= 1:
+        text = f"found {stop}; must be at most {epochs * steps}, the steps of {epochs} epochs"
+        yield ("stop_after",), text
 
 
 # Which keys a mapping may have, by the name that stands before them in the place of an error.

@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import subprocess
+from itertools import pairwise
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,9 @@ def origin(
         history: the rows of all epochs, those before the run was resumed too, with their speeds.
         device: on which it was trained, "cpu" or a CUDA device.
     """
-    images = history[0]["images_seen"]  # of each epoch
+    seen = [row["images_seen"] for row in history]
+    images = [after - before for before, after in pairwise([0, *seen])]
+    speeds = [row[TIMES] for row in history]
     on_gpu = device != "cpu"
     return {
         "weights_sha256": file_sha256(folder / "weights.safetensors"),
@@ -82,8 +86,8 @@ def origin(
         "precision": precision_in_force(settings, device),
         "graph": on_gpu and takes_graph(settings),
         # Of all epochs, evaluation apart.
-        "train_seconds": round(sum(images / row[TIMES] for row in history), 3),
-        TIMES: [round(row[TIMES], 1) for row in history],
+        "train_seconds": round(sum(map(truediv, images, speeds)), 3),
+        TIMES: [round(speed, 1) for speed in speeds],
     }
 
 

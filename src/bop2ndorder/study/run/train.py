@@ -78,7 +78,7 @@ def train(
     history = trainer.resume(checkpoint) if checkpoint.exists() else []
     ranks.barrier()  # all have looked for the checkpoint, which the first may soon remove
     written = time.monotonic()
-    for epoch in range(len(history), settings["epochs"]):
+    for epoch in range(len(history), trainer.epochs):
         history.append(trainer.epoch(epoch))
         if ranks.rank == 0:
             if time.monotonic() - written >= checkpoint_every:

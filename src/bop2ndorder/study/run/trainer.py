@@ -14,6 +14,7 @@ from torch.optim.swa_utils import update_bn
 from ...binary import use_float16
 from ...networks import build
 from ..data.dataset import Data
+from .audit import Audit
 from .checkpoint import load_checkpoint, save_checkpoint
 from .graph import GraphedStep, takes_graph
 from .predict import check_finite, predict
@@ -48,37 +49,50 @@ class Trainer:
             use_float16(self.network)
         updates = HostUpdates if torch.device(device).type == "cpu" else DeviceUpdates
         self.updates = updates(self.network, settings, self.steps)
+        self.audit = Audit(self.updates)
+        stop, whole = settings.get("stop_after"), settings["epochs"] * self.steps
+        self.last = whole if stop is None else min(stop, whole)
         # Of an epoch; read when it ends.
         self.loss_sum = torch.zeros((), device=device)
         self.hits = torch.zeros((), dtype=torch.int64, device=device)
         graph = torch.device(device).type == "cuda" and takes_graph(settings)
         self.graphed = GraphedStep(self._step, self._tensors) if graph else None
 
+    @property
+    def epochs(self) -> int:
+        """Epochs of the run, counting one that `stop_after` cuts short."""
+        return -(-self.last // self.steps)
+
     def epoch(self, epoch: int) -> dict[str, Any]:
-        """Train for one epoch; its row of the history."""
+        """Train for one epoch, or as much of it as `stop_after` leaves; its row of the history."""
         self.network.train()
         started = time.perf_counter()
         self.loss_sum.zero_()
         self.hits.zero_()
+        self.audit.begin()
         flips_before = self.updates.flips()
-        step = epoch * self.steps
+        first = step = epoch * self.steps
         for images, labels in self.batches(epoch):
             self.step(images, labels, step)
             step += 1
-        count = self.steps * self.settings["batch_size"]
+            if step == self.last < first + self.steps:
+                break
+        steps = step - first
+        count = steps * self.settings["batch_size"]
         totals = torch.stack([self.loss_sum.double(), self.hits.double()])
         loss_sum, hits = self.ranks.sum(totals).tolist()
-        loss = loss_sum / self.steps / self.ranks.size
+        loss = loss_sum / steps / self.ranks.size
         seconds = time.perf_counter() - started
         check_finite(loss, f"training loss of epoch {epoch + 1}")
         row = {
             "epoch": epoch + 1,
             "step": step,
-            "images_seen": (epoch + 1) * count,
+            "images_seen": step * self.settings["batch_size"],
             "train_loss": loss,
             "train_accuracy": hits / count,
             **self.validate(),
-            **self.flip_rates(flips_before),
+            **self.flip_rates(flips_before, steps),
+            **self.audit.row(),
             **{name: self.updates.value(name, step - 1) for name in (*HYPERPARAMETERS, "lr")},
         }
         return {**row, "images_per_second": count / seconds}
@@ -103,7 +117,13 @@ class Trainer:
             `loss_sum` and `hits`; on a GPU the next step overwrites them.
         """
         self.updates.prepare(step)
-        return (self.graphed or self._step)(images, labels)
+        audited = self.audit.takes(step)
+        if audited:
+            self.audit.before()
+        outcome = (self.graphed or self._step)(images, labels)
+        if audited:
+            self.audit.after()
+        return outcome
 
     def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.network(images)
@@ -122,13 +142,13 @@ class Trainer:
         network = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
         return {**network, **self.updates.tensors(), "sum": self.loss_sum, "hits": self.hits}
 
-    def flip_rates(self, before: dict[str, int]) -> dict[str, float]:
-        """Flips per binary weight and step over an epoch: of all layers, and of each."""
+    def flip_rates(self, before: dict[str, int], steps: int) -> dict[str, float]:
+        """Flips per binary weight and step over so many steps: of all layers, and of each."""
         flips = {name: count - before[name] for name, count in self.updates.flips().items()}
         sizes = {name: layer.weight.numel() for name, layer in self.updates.layers.items()}
         return {
-            "flip_rate": sum(flips.values()) / sum(sizes.values()) / self.steps,
-            **{f"flip_rate/{name}": flips[name] / sizes[name] / self.steps for name in sizes},
+            "flip_rate": sum(flips.values()) / sum(sizes.values()) / steps,
+            **{f"flip_rate/{name}": flips[name] / sizes[name] / steps for name in sizes},
         }
 
     def validate(self) -> dict[str, float | None]:

@@ -6,6 +6,7 @@ written into a table at once, and a counter on the device picks each step's row.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from ...schedules import (
     set_hyperparameters,
 )
 from .adam import KerasAdam, step_size, torch_eps
+from .shadow import Shadow
 
 HYPERPARAMETERS = ("gamma", "sigma", "threshold")
 Schedule = Callable[[int], float]
@@ -41,13 +43,23 @@ class Updates:
         schedules: of gamma, sigma and threshold, as far as the run has them, and of lr.
         flipper: the optimizer of binary weights, None where they are latent.
         adam: the optimizer of all other weights.
+        shadows: other rules that are fed the gradients of the binary weights, by their names.
     """
 
     def __init__(self, network: nn.Module, settings: dict[str, Any], steps: int):
         self.network, self.layers = network, binary_layers(network)
-        self.schedules = _schedules(settings, steps)
         self.flipper, real = _flip_optimizer(network, settings["optimizer"])
+        binary = [layer.weight for layer in self.layers.values()]
+        rules = settings.get("shadows", {})
+        self.shadows = {name: Shadow(binary, _maker(rule)) for name, rule in rules.items()}
         self.adam = self._adam(adam_groups(network, real))
+        own = _schedules(settings["optimizer"], settings["epochs"], steps)
+        lr = make_schedule(settings["lr"], steps, settings["epochs"])
+        self.schedules = {**own, "lr": lr}
+        # Of the optimizers that flip, by their names in a checkpoint.
+        self._of_rules = {} if self.flipper is None else {"flipper": own}
+        for name, rule in rules.items():
+            self._of_rules[_key(name)] = _schedules(rule, settings["epochs"], steps)
         self.latent_flips = {
             name: torch.zeros((), dtype=torch.int64, device=layer.weight.device)
             for name, layer in (self.layers.items() if self.flipper is None else ())
@@ -63,6 +75,8 @@ class Updates:
     def step(self) -> None:
         """Update all weights by their gradients."""
         if self.flipper is not None:
+            for shadow in self.shadows.values():
+                shadow.step()
             self.flipper.step()
             self.adam.step()
         else:
@@ -93,17 +107,20 @@ class Updates:
     def tensors(self) -> dict[Any, Tensor]:
         """All tensors that a step changes, but for those of the network, by a name."""
         found: dict[Any, Tensor] = dict(self.latent_flips)
-        for optimizer in self.optimizers().values():
+        for key, optimizer in self.optimizers().items():
             for index, state in enumerate(optimizer.state.values()):
                 for name, value in state.items():
                     if isinstance(value, Tensor):
-                        found[type(optimizer), index, name] = value
+                        found[key, index, name] = value
+        for key, shadow in self.shadows.items():
+            found |= {(_key(key), i, "weight"): w for i, w in enumerate(shadow.weights)}
         return found
 
     def optimizers(self) -> dict[str, Optimizer]:
         """The optimizers by the names that they have in a checkpoint."""
         flipper = {} if self.flipper is None else {"flipper": self.flipper}
-        return {"adam": self.adam, **flipper}
+        shadows = {_key(name): shadow.optimizer for name, shadow in self.shadows.items()}
+        return {"adam": self.adam, **flipper, **shadows}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds of the optimizers."""
@@ -133,11 +150,9 @@ class HostUpdates(Updates):
         return torch.optim.Adam(groups, fused=True)
 
     def prepare(self, step: int) -> None:
-        if self.flipper is not None:
-            chosen = {n: self.schedules[n] for n in HYPERPARAMETERS if n in self.schedules}
-            set_hyperparameters(self.flipper, chosen, step)
         adam = {"lr": self.schedules["lr"], "eps": torch_eps}
-        set_hyperparameters(self.adam, adam, step)
+        for name, optimizer in self.optimizers().items():
+            set_hyperparameters(optimizer, self._of_rules.get(name, adam), step)
 
 
 class DeviceUpdates(Updates):
@@ -146,8 +161,12 @@ class DeviceUpdates(Updates):
     def __init__(self, network: nn.Module, settings: dict[str, Any], steps: int):
         super().__init__(network, settings, steps)
         lr = self.schedules["lr"]
-        self._columns = {n: self.schedules[n] for n in HYPERPARAMETERS if n in self.schedules}
-        self._columns["step_size"] = lambda step: step_size(lr(step), step)
+        self._columns = {
+            (key, name): schedule
+            for key, schedules in self._of_rules.items()
+            for name, schedule in schedules.items()
+        }
+        self._columns["adam", "step_size"] = lambda step: step_size(lr(step), step)
         device = next(network.parameters()).device
         # Float64: rounded once, to the dtype of the moments, as numbers are.
         self._table = torch.zeros(steps, len(self._columns), dtype=torch.float64, device=device)
@@ -161,11 +180,10 @@ class DeviceUpdates(Updates):
 
     def _bind(self) -> None:
         """Let the optimizers' groups hold the values that `step` fills in."""
-        for column, name in enumerate(self._columns):
-            for optimizer in self.optimizers().values():
-                for group in optimizer.param_groups:
-                    if name in group:
-                        group[name] = self._values[0, column]
+        optimizers = self.optimizers()
+        for column, (key, name) in enumerate(self._columns):
+            for group in optimizers[key].param_groups:
+                group[name] = self._values[0, column]
 
     def prepare(self, step: int) -> None:
         if step != self._next or step == self._first + len(self._table):
@@ -189,13 +207,18 @@ class DeviceUpdates(Updates):
         self._bind()
 
 
-def _schedules(settings: dict[str, Any], steps: int) -> dict[str, Schedule]:
-    optimizer, epochs = settings["optimizer"], settings["epochs"]
+def _key(shadow: str) -> str:
+    """The name of a shadow's optimizer in a checkpoint."""
+    return f"shadow/{shadow}"
+
+
+def _schedules(rule: dict[str, Any], epochs: int, steps: int) -> dict[str, Schedule]:
+    """Those of a rule's settings; the run has so many epochs, and an epoch so many steps."""
     found: dict[str, Schedule] = {}
     for name in HYPERPARAMETERS:
-        if name in optimizer:
-            found[name] = make_schedule(optimizer[name], steps, epochs, found.get("gamma"))
-    return {**found, "lr": make_schedule(settings["lr"], steps, epochs)}
+        if name in rule:
+            found[name] = make_schedule(rule[name], steps, epochs, found.get("gamma"))
+    return found
 
 
 def make_schedule(
@@ -240,4 +263,9 @@ def _flip_optimizer(network: nn.Module, settings: dict[str, Any]):
     if settings["name"] == "latent":
         return None, list(network.parameters())
     binary, real = binary_parameters(network)
-    return FLIP_OPTIMIZERS[settings["name"]](binary, settings), real
+    return _maker(settings)(binary), real
+
+
+def _maker(settings: dict[str, Any]) -> Callable[[list[nn.Parameter]], FlipOptimizer]:
+    """What makes the optimizer that settings name."""
+    return partial(FLIP_OPTIMIZERS[settings["name"]], settings=settings)

@@ -16,6 +16,8 @@ NARROW = {
     "xnornet": {"width": 0.0625},
     "birealnet": {"width": 0.125},
 }
+# Within the third epoch, and after a step that is audited.
+STOP = 12
 # Enough weights in a layer for the optimizers to cut them into blocks.
 LARGE = {"width": 16, "dense": 768}
 
@@ -26,8 +28,9 @@ def kinds(study: Study) -> Short:
     """A short run, as `Settings.model_dump()` gives it, for each kind of run of all scales.
 
     Two runs are of one kind where they differ in numbers only: not in network, normalization,
-    optimizer, correction, kinds of schedule, source, augmentation, or any other choice. Each rule
-    of flipping comes a second time with a large layer, on two threads.
+    optimizer, correction, kinds of schedule, source, augmentation, or any other choice. Shadows are
+    told apart by their rules, and runs that are stopped are a kind. Each rule of flipping comes a
+    second time with a large layer, on two threads.
     """
     found: Short = {}
     for scale in SCALES:
@@ -83,15 +86,20 @@ def _short(settings: dict[str, Any]) -> dict[str, Any]:
             return {**value, "every": value["every"] * EPOCHS / settings["epochs"]}
         return value
 
-    data, network = settings["data"], settings["network"]
+    def shorter_rule(rule: dict[str, Any]) -> dict[str, Any]:
+        return {key: shorter(value) for key, value in rule.items()}
+
+    data, network, stopped = settings["data"], settings["network"], settings["stop_after"]
     size = min(64, data["image_size"])
     return {
         **settings,
         "data": {**data, "validation": VALIDATION, "limit": IMAGES, "image_size": size},
         "network": {**network, **NARROW[network["name"]]},
-        "optimizer": {key: shorter(value) for key, value in settings["optimizer"].items()},
+        "optimizer": shorter_rule(settings["optimizer"]),
         "lr": shorter(settings["lr"]),
-        "epochs": EPOCHS,
+        "epochs": EPOCHS + bool(stopped),
+        "stop_after": stopped and STOP,
+        "shadows": {name: shorter_rule(rule) for name, rule in settings["shadows"].items()},
         "batch_size": BATCH,
         "threads": 1,
         "numerics": "native",  # whoever calls decides what is pinned
@@ -112,6 +120,8 @@ def _kind(settings: dict[str, Any]) -> str:
         *(f"{key}_{_form(v)}" for key, v in {**scheduled, "lr": settings["lr"]}.items()),
         settings["train_on"],
         settings["norm_statistics"],
+        settings["stop_after"] and "stopped",
+        *sorted({f"beside_{_rule(rule)}" for rule in settings["shadows"].values()}),
     ]
     return "-".join(part for part in parts if part)
 

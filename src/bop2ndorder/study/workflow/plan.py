@@ -38,8 +38,7 @@ def describe(workflow: Workflow, every: bool = False) -> str:
     for name, run in workflow.runs.items():
         if kind(run) not in known and kind(run) not in guesses:
             guesses[kind(run)] = guessed_speed(run, gpu)
-        settings = run.settings
-        images = settings.data.images(settings.train_on) * settings.epochs
+        _, images = run.settings.length()
         seconds[name] = images / (known | guesses)[kind(run)]
     lines = [f"{states[r]:8}  {duration(seconds[r]):>8}  {r}" for r in states if every]
     for experiment in workflow.experiments:

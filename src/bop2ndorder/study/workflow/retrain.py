@@ -69,7 +69,7 @@ def retrain(workflow: Workflow, params: str, count: int, seed: int | None = None
                 if error:
                     raise Failed(error)
                 _say(f"{name}: prepared")
-        epochs = sum(run.settings.epochs for run in planned.values())
+        epochs = sum(run.settings.length()[0] for run in planned.values())
         with tqdm(total=epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
             for ended in _call([*command, "train"], drawn, at_once, scratch, running):
                 bar.update(_epochs(scratch) - bar.n)

@@ -8,6 +8,7 @@ hand may say more than the first: new columns of a history, new tensors of a sta
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from ...store import read_json, write_json
 from ..config.codes import MODULES, code_at_hand, find_class, hash_of, read_classes, write_classes
 from ..config.keys import PACKAGE
+from ..config.settings import Settings
 from ..config.study import Study
 from ..numerics import PINS
 from .kinds import Short, draw, kinds, task
@@ -113,7 +115,7 @@ def _compare(entry: dict[str, Any], short: Short, scratch: Path) -> dict[str, st
         answers = ([read_json(f / f"{name}.json") for f in folders.values()] for name in names)
         return {name: _difference(*both) for name, both in zip(names, answers, strict=True)}
 
-    names = list(work["train"])
+    names = [name for name in work["train"] if _known(packages["first"], short[name])]
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     with (
         tqdm(total=len(work["prepare"]) + 2 * len(names), unit="kind") as bar,
@@ -125,11 +127,22 @@ def _compare(entry: dict[str, Any], short: Short, scratch: Path) -> dict[str, st
                 each = partial(exercised, "train", numerics=numerics)
                 for part in pool.map(each, chunks):
                     found |= {name: found.get(name) or what for name, what in part.items()}
+            found |= dict.fromkeys(work["train"].keys() - set(names), NEW)
         finally:  # where it is interrupted
             pool.shutdown(wait=False, cancel_futures=True)
             for process in tuple(running):
                 process.kill()
     return found
+
+
+def _known(package: Path, settings: dict[str, Any]) -> bool:
+    """Whether a package has all settings of a run that are not those by default."""
+    text = (package / "study" / "config" / "settings.py").read_text(encoding="utf-8")
+    fields = Settings.model_fields
+    return all(
+        value == fields[name].default or re.search(rf"^    {name}: ", text, re.MULTILINE)
+        for name, value in settings.items()
+    )
 
 
 def _exercise(
