@@ -9,17 +9,25 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import norm, t
+from statsmodels.formula.api import ols
+from statsmodels.stats.power import TTestIndPower
+from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 from bop2ndorder.study.analysis.statistics import (
+    Contrast,
+    Model,
     bootstrap_interval,
     bounded_interval,
+    difference,
     images_to_reach,
     mean_interval,
     near_best,
     over_seeds,
     robustness,
     shared_baseline_interval,
+    welch,
 )
 
 INF, NAN = math.inf, math.nan
@@ -152,3 +160,103 @@ def test_robustness_by_hand():
     assert robustness([NAN]) == {"settings": 0}
     cells = np.array([[90.0, 88.0, 70.0], [50.0, 50.0, 50.0]])
     assert near_best(cells).tolist() == [[True, True, False], [True, True, True]]
+
+
+# One linear model an experiment
+
+
+def runs_of(chance, deviation=1.0, **effects):
+    """Rows of arms with as many seeds as they name, (mean, seeds); seeds have an effect, too."""
+    seeds = chance.normal(0, 2, max(n for _, n in effects.values()))
+    return pd.DataFrame(
+        {"arm": arm, "seed": 10 + seed, "accuracy": mean + seeds[seed] + value}
+        for arm, (mean, n) in effects.items()
+        for seed, value in enumerate(chance.normal(0, deviation, n))
+    )
+
+
+def test_two_arms_that_share_seeds_are_a_paired_t_test():
+    runs = runs_of(np.random.default_rng(0), new=(60, 8), old=(59, 8))
+    new, old = (runs.loc[runs["arm"] == arm, "accuracy"].to_numpy() for arm in ("new", "old"))
+    found = Model.of(runs).contrast({"new": 1, "old": -1})
+    paired = stats.ttest_rel(new, old)
+    assert (found.p, found.df) == pytest.approx((paired.pvalue, 7))
+    assert (found.low, found.high) == pytest.approx(tuple(paired.confidence_interval()))
+    assert found.equivalence(1.5) == pytest.approx(ttost_paired(new, old, -1.5, 1.5)[0])
+
+
+def test_without_blocks_they_are_an_unpaired_t_test():
+    runs = runs_of(np.random.default_rng(1), new=(60, 9), old=(59, 6))
+    new, old = (runs.loc[runs["arm"] == arm, "accuracy"].to_numpy() for arm in ("new", "old"))
+    found = Model.of(runs, block=None).contrast({"new": 1, "old": -1})
+    plain = stats.ttest_ind(new, old)
+    assert (found.p, found.df) == pytest.approx((plain.pvalue, 13))
+    assert found.interval(0.9) == pytest.approx(tuple(plain.confidence_interval(0.9)))
+    assert found.equivalence(3) == pytest.approx(ttost_ind(new, old, -3, 3)[0])
+    other = welch(runs, "accuracy", "arm", {"new": 1, "old": -1})
+    apart = stats.ttest_ind(new, old, equal_var=False)
+    assert (other.p, other.df) == pytest.approx((apart.pvalue, apart.df))
+
+
+def test_several_arms_with_different_seeds_as_a_formula_gives_them():
+    runs = runs_of(np.random.default_rng(2), a=(60, 16), b=(61, 8), c=(59, 5))
+    model = Model.of(runs)
+    fit = ols("accuracy ~ C(arm) + C(seed)", runs).fit()
+    by_formula = fit.t_test("C(arm)[T.b] = 0")  # against a
+    found = model.contrast({"b": 1, "a": -1})
+    assert (found.estimate, found.se, found.p, found.df) == pytest.approx(
+        (by_formula.effect.item(), by_formula.sd.item(), by_formula.pvalue.item(), fit.df_resid)
+    )
+    assert model.deviation**2 == pytest.approx(fit.mse_resid) and model.n == {
+        "a": 16, "b": 8, "c": 5
+    }  # fmt: skip
+    together = model.contrast(difference(["b", "c"], ["a"]))
+    by_formula = fit.t_test("0.5 * C(arm)[T.b] + 0.5 * C(arm)[T.c] = 0")
+    assert (together.estimate, together.se) == pytest.approx(
+        (by_formula.effect.item(), by_formula.sd.item())
+    )
+    steps = model.path(["a", "b", "c"])
+    assert sum(step.estimate for step in steps) == pytest.approx(
+        model.contrast({"c": 1, "a": -1}).estimate
+    )
+
+
+def test_by_hand():
+    """Differences 1, 2, 3: mean 2, standard error 1 / sqrt 3."""
+    values = {"new": [3.0, 5.0, 7.0], "old": [2.0, 3.0, 4.0]}
+    runs = pd.DataFrame(
+        {"arm": arm, "seed": seed, "accuracy": value}
+        for arm, of_arm in values.items()
+        for seed, value in enumerate(of_arm)
+    )
+    found = Model.of(runs).contrast({"new": 1, "old": -1})
+    assert (found.estimate, found.se, found.df) == pytest.approx((2, 3**-0.5, 2))
+    assert found.high == pytest.approx(2 + 4.302653 * 3**-0.5, abs=1e-6)
+    assert found.p == pytest.approx(0.0741799, abs=1e-6)  # t = 3.4641 of 2 degrees
+    wider = found.with_variance(1.0)
+    assert (wider.se, wider.df) == pytest.approx(((4 / 3) ** 0.5, 32))
+
+
+def test_seeds_that_arms_do_not_share_are_no_blocks():
+    runs = runs_of(np.random.default_rng(3), a=(60, 4), b=(61, 4))
+    apart = runs.assign(seed=range(len(runs)))
+    assert Model.of(runs).blocked and not Model.of(apart).blocked
+    assert Model.of(apart).contrast({"b": 1, "a": -1}) == Model.of(runs, block=None).contrast(
+        {"b": 1, "a": -1}
+    )
+    alone = Model.of(runs[runs["seed"] == 10]).contrast({"b": 1, "a": -1})
+    assert alone.df == 0 and all(map(math.isnan, (alone.se, alone.low, alone.p)))
+    assert math.isnan(alone.detectable()) and math.isnan(alone.equivalence(1))
+    with pytest.raises(ValueError, match=r"no values of \['c'\]; there are some of \['a', 'b'\]"):
+        Model.of(runs).contrast({"a": 1, "c": -1})
+    with pytest.raises(ValueError, match="no row has a value in the column accuracy"):
+        Model.of(runs.assign(accuracy=NAN))
+
+
+def test_the_detectable_effect_is_that_of_the_power_analysis():
+    """Of two unpaired arms with a standard deviation of 1."""
+    found = Contrast(0.0, (2 / 8) ** 0.5, 14).detectable()
+    assert found == pytest.approx(
+        TTestIndPower().solve_power(nobs1=8, power=0.8, alpha=0.05), abs=1e-4
+    )
+    assert Contrast(0.0, 1.0, 30).detectable(0.01) == pytest.approx(3.6196, abs=1e-3)

@@ -3,16 +3,22 @@
 Intervals are 95 % intervals of a mean, by Student's t.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.stats import bootstrap
+from scipy.stats import nct as noncentral
 from scipy.stats import norm as normal
 from scipy.stats import t as student
+from statsmodels.regression.linear_model import OLS
 
 CONFIDENCE = 0.95
+POWER = 0.8  # of finding an effect that is called detectable
 WITHIN = 2.0  # points below the best that still count as good
 DRAWS = 10_000  # of the bootstrap; always the same ones
 
@@ -109,6 +115,161 @@ def bootstrap_interval(
         n_resamples=DRAWS, confidence_level=1 - 2 * normal.sf(limit), rng=0,
     ).confidence_interval  # fmt: skip
     return Estimate(float(difference(of, against)), float(low), float(high), cells)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A weighted sum of arms' means: how far it lies from 0, and how surely.
+
+    Attributes:
+        estimate: in the unit of the values.
+        se: standard error; empty where no residual is left to estimate it from.
+        df: degrees of freedom of `se`; infinite for a known one.
+    """
+
+    estimate: float
+    se: float
+    df: float
+
+    @property
+    def low(self) -> float:
+        """Lower limit of the 95 % interval."""
+        return self.interval()[0]
+
+    @property
+    def high(self) -> float:
+        """Upper limit of the 95 % interval."""
+        return self.interval()[1]
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of no effect."""
+        return float(2 * student.sf(np.abs(np.divide(self.estimate, self.se)), self.df))
+
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """Student's t interval."""
+        half = float(student.ppf((1 + confidence) / 2, self.df)) * self.se
+        return self.estimate - half, self.estimate + half
+
+    def equivalence(self, margin: float) -> float:
+        """p of two one-sided tests: that the effect is as large as the margin, or larger."""
+        away = np.divide(margin - abs(self.estimate), self.se)
+        return float(student.sf(away, self.df))
+
+    def detectable(self, level: float = 1 - CONFIDENCE) -> float:
+        """The smallest effect that a two-sided test at this level finds with 80 % probability."""
+        if not np.isfinite(self.se):
+            return np.nan
+        limit = student.ppf(1 - level / 2, self.df)
+        missed = brentq(lambda away: noncentral.cdf(limit, self.df, away) - (1 - POWER), 0,
+                        2 * limit + 5)  # fmt: skip
+        return float(missed * self.se)
+
+    def with_variance(self, variance: float) -> "Contrast":
+        """The same with a known variance added, of test images drawn, say (Satterthwaite)."""
+        total = self.se**2 + variance
+        return Contrast(self.estimate, np.sqrt(total), self.df * (total / self.se**2) ** 2)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One linear model of all runs of an experiment: a mean an arm, one residual variance.
+
+    Attributes:
+        means: arm -> mean, adjusted for blocks.
+        n: arm -> number of values.
+        df: of the residuals.
+        deviation: standard deviation of the residuals; empty where `df` is 0.
+        blocked: whether blocks are part of it.
+    """
+
+    means: dict[Hashable, float]
+    n: dict[Hashable, int]
+    df: int
+    deviation: float
+    blocked: bool
+    _covariance: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        value: str = "accuracy",
+        arm: str = "arm",
+        block: str | None = "seed",
+    ) -> "Model":
+        """Fit by ordinary least squares.
+
+        Args:
+            frame: one row a run; rows without a value are left out.
+            value, arm: columns.
+            block: column of what arms share, as seeds; None for unpaired arms. It is left out
+                where arms do not share enough of it to tell both apart.
+
+        Raises:
+            ValueError: no row has a value.
+        """
+        rows = frame.dropna(subset=[value])
+        if rows.empty:
+            raise ValueError(f"no row has a value in the column {value}")
+        arms = pd.get_dummies(rows[arm], dtype=float)
+        design, blocked = arms.to_numpy(), False
+        if block is not None and rows[block].nunique() > 1:
+            blocks = pd.get_dummies(rows[block], dtype=float).to_numpy()
+            # Summing to 0, so that an arm's coefficient is its mean over all blocks.
+            whole = np.hstack([design, blocks[:, 1:] - blocks[:, :1]])
+            blocked = np.linalg.matrix_rank(whole) == whole.shape[1]
+            design = whole if blocked else design
+        fit = OLS(rows[value].to_numpy(dtype=float), design).fit()
+        df, many = int(fit.df_resid), len(arms.columns)
+        variance = fit.ssr / df if df else np.nan
+        return cls(
+            dict(zip(arms.columns, fit.params[:many].tolist(), strict=True)),
+            arms.sum().astype(int).to_dict(),
+            df,
+            float(np.sqrt(variance)),
+            bool(blocked),
+            fit.normalized_cov_params[:many, :many] * variance,
+        )
+
+    def contrast(self, weights: Mapping[Hashable, float]) -> Contrast:
+        """A weighted sum of arms' means, such as {"biased": 1, "bop": -1}.
+
+        Raises:
+            ValueError: an arm has no value.
+        """
+        if unknown := [arm for arm in weights if arm not in self.means]:
+            raise ValueError(f"no values of {unknown}; there are some of {list(self.means)}")
+        each = np.array([weights.get(arm, 0.0) for arm in self.means])
+        estimate = float(each @ np.array([*self.means.values()]))
+        return Contrast(estimate, float(np.sqrt(each @ self._covariance @ each)), self.df)
+
+    def path(self, arms: Sequence[Hashable]) -> list[Contrast]:
+        """The steps from the first arm to the last; their estimates sum to last less first."""
+        return [self.contrast({b: 1.0, a: -1.0}) for a, b in itertools.pairwise(arms)]
+
+
+def difference(of: Sequence[Hashable], against: Sequence[Hashable]) -> dict[Hashable, float]:
+    """Weights of the mean of some arms less the mean of others."""
+    weights = dict.fromkeys([*of, *against], 0.0)
+    for arms, sign in ((of, 1.0), (against, -1.0)):
+        for arm in arms:
+            weights[arm] += sign / len(arms)
+    return weights
+
+
+def welch(frame: pd.DataFrame, value: str, arm: str, weights: Mapping[Hashable, float]) -> Contrast:
+    """A weighted sum of arms' means with a variance an arm (Welch-Satterthwaite), unpaired.
+
+    Empty error where an arm has fewer than two values.
+    """
+    groups = frame.dropna(subset=[value]).groupby(arm)[value]
+    each = pd.DataFrame({"mean": groups.mean(), "variance": groups.var() / groups.size()})
+    each = each.assign(df=groups.size() - 1).loc[list(weights)]
+    weight = np.array([*weights.values()])
+    parts = weight**2 * each["variance"].to_numpy()
+    df = parts.sum() ** 2 / (parts**2 / each["df"].to_numpy()).sum() if parts.sum() else np.nan
+    return Contrast(float(weight @ each["mean"].to_numpy()), float(np.sqrt(parts.sum())), df)
 
 
 def near_best(accuracy: np.ndarray) -> np.ndarray:
