@@ -17,7 +17,7 @@ SOURCES = sorted(Path("notebooks").glob("*.ipynb"))
 
 
 def experiments() -> dict[str, str]:
-    """Every experiment, and the first scale that has it: all are in quick, but for the tuning."""
+    """Every experiment, and the first scale that has it."""
     study = load_study()
     return {name: scale for scale in SCALES[::-1] for name in study.experiments(scale)}
 

@@ -244,20 +244,6 @@ def salvage(load: Load) -> None:
 
 @main.command()
 @click.pass_obj
-def choose(load: Load) -> None:
-    """Choose the best settings of the grids, and hold the final comparisons to them."""
-    workflow = load()
-    from .analysis import write_choice
-
-    entries = workflow.study.entries(workflow.scale)
-    found = write_choice(entries, workflow.results, workflow.scale)
-    for _, sentence in found:
-        _echo(sentence)
-    sys.exit(0 if all(agrees for agrees, _ in found) else 1)
-
-
-@main.command()
-@click.pass_obj
 def readme(load: Load) -> None:
     """Bring the results that README.md shows up to date: those of the largest scale there is."""
     results = load().results.parent

@@ -10,7 +10,6 @@ _HOME = {
     "Records": "records",
     "load_records": "records",
     "run_notebook": "pages.notebooks",
-    "write_choice": "sections.choice",
     "write_claims": "verdicts.claims",
     "write_report": "pages.report",
 }

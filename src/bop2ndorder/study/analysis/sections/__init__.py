@@ -24,11 +24,7 @@ class Section:
         return importlib.import_module(f".{self.module}", __name__)
 
 
-TUNING = (
-    "Which settings are best for each optimizer, out of as many each? The tuned arms of the "
-    "comparison use them. (Beyond the paper.)"
-)
-# In the order of the report: what is final first, what led to it after.
+# In the order of the report.
 SECTIONS = {
     "cifar10": Section(
         "BinaryNet on {}",
@@ -62,14 +58,6 @@ SECTIONS = {
         "at that height of use? (Beyond the paper.)",
         "noise_floor",
     ),
-    "plateau": Section(
-        "Plateau",
-        "Had training come to its end? The tuned arms of the CIFAR-10 comparison once more, with "
-        "validation images held out. (Beyond the paper.)",
-        "plateau",
-    ),
-    "tuning_cifar10": Section("Tuning BinaryNet on {}", TUNING, "tuning"),
-    "tuning_imagenet": Section("Tuning XNOR-Net and Bi-Real Net on {}", TUNING, "tuning"),
 }
 
 
