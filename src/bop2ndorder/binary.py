@@ -7,11 +7,13 @@ baseline of both papers, trained by an optimizer for real weights and clipped af
 """
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from . import float16
 
 __all__ = [
+    "BinaryConv1d",
     "BinaryConv2d",
     "BinaryLinear",
     "approx_sign",
@@ -122,27 +124,23 @@ class _Binary(nn.Module):
         else:
             with torch.no_grad():
                 self.weight.copy_(torch.randint(0, 2, self.weight.shape) * 2 - 1)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     @property
     def binary_weight(self) -> torch.Tensor:
         """The weights that the forward pass uses, exactly -1 or +1."""
         return ste_sign(self.weight) if self.latent else self.weight
 
+    def extra_repr(self) -> str:
+        own = {"latent": self.latent, "binary_input": self.binary_input}
+        return super().extra_repr() + "".join(f", {name}=True" for name in own if own[name])
 
-class BinaryConv2d(_Binary, nn.Conv2d):
-    """2-D convolution with weights -1 or +1 and no bias.
 
-    Args:
-        in_channels, out_channels, kernel_size, stride, padding: as in :class:`torch.nn.Conv2d`;
-            padding is with zeros.
-        latent: keep real-valued weights and use their :func:`ste_sign` (default: False).
-        binary_input: whoever builds the layer promises inputs of -1 and +1, or zeros that pad them,
-            so that :func:`use_float16` may choose it (default: False).
+class _BinaryConv(_Binary):
+    """What the binary convolutions share; beside it stands torch's, of their dimensions."""
 
-    Weights (OIHW) start as random signs, or Glorot uniform where latent, drawn from torch's
-    generator. The released code starts all from Glorot uniform values, whose signs its optimizer
-    takes at the first step.
-    """
+    pad_value = 0
 
     def __init__(
         self,
@@ -151,40 +149,96 @@ class BinaryConv2d(_Binary, nn.Conv2d):
         kernel_size,
         stride=1,
         padding=0,
+        dilation=1,
+        groups=1,
         *,
+        bias=False,
+        padding_mode="zeros",
+        pad_value=0,
         latent=False,
         binary_input=False,
     ):
+        if pad_value not in (0, 1, -1):
+            raise ValueError(
+                f"{type(self).__name__}: pad_value must be 0, 1 or -1, got {pad_value!r}"
+            )
+        if pad_value and padding_mode != "zeros":
+            raise ValueError(
+                f"{type(self).__name__}: pad_value={pad_value} goes with padding_mode='zeros', in "
+                f"place of the zeros; padding_mode={padding_mode!r} takes its border from the input"
+            )
         self.latent = latent  # first: the next line draws the weights
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
+            bias=bias, padding_mode=padding_mode,
+        )  # fmt: skip
+        self.pad_value = pad_value
         self.binary_input = binary_input
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        padding, zeros = self.padding, self.padding_mode == "zeros"
+        if self.pad_value or not zeros or (self.float16 and isinstance(padding, str)):
+            border = ("constant", self.pad_value) if zeros else (self.padding_mode,)
+            x = F.pad(x, self._reversed_padding_repeated_twice, *border)
+            padding = (0,) * len(self.stride)
+        how = self.stride, padding, self.dilation, self.groups
         if self.float16:
-            return float16.conv2d(x, self.binary_weight, self.stride, self.padding)
-        return self._conv_forward(x, self.binary_weight, None)
+            return float16.conv(x, self.binary_weight, *how)
+        conv = F.conv1d if len(self.stride) == 1 else F.conv2d
+        return conv(x, self.binary_weight, self.bias, *how)
+
+    def extra_repr(self) -> str:
+        pads = f", pad_value={self.pad_value}" if self.pad_value else ""
+        return super().extra_repr() + pads
+
+
+class BinaryConv2d(_BinaryConv, nn.Conv2d):
+    """2-D convolution with weights -1 or +1.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode: as
+            in :class:`torch.nn.Conv2d`.
+        bias: add a real-valued bias to each channel, which starts at 0 (default: False).
+        pad_value: 0, 1 or -1, what the border is padded with where ``padding_mode`` is "zeros"
+            (default: 0). With 1 or -1 a padded map of signs is one of signs: a bit for each value.
+        latent: keep real-valued weights and use their :func:`ste_sign` (default: False).
+        binary_input: whoever builds the layer promises inputs of -1 and +1, or zeros that pad them,
+            so that :func:`use_float16` may choose it (default: False).
+
+    Weights (out, in / groups, height, width) start as random signs, or Glorot uniform where latent,
+    drawn from torch's generator. The released code starts all from Glorot uniform values, whose
+    signs its optimizer takes at the first step.
+
+    Raises:
+        ValueError: for another ``pad_value``, one beside another ``padding_mode``, or what
+            :class:`torch.nn.Conv2d` refuses.
+    """
+
+
+class BinaryConv1d(_BinaryConv, nn.Conv1d):
+    """1-D convolution with weights -1 or +1; the arguments are as in :class:`BinaryConv2d`."""
 
 
 class BinaryLinear(_Binary, nn.Linear):
-    """Dense layer with weights -1 or +1 and no bias; the arguments are as in :class:`BinaryConv2d`.
+    """Dense layer with weights -1 or +1; the arguments are as in :class:`BinaryConv2d`.
 
     Args:
         in_features, out_features: as in :class:`torch.nn.Linear`; the weights are (out, in).
-        latent, binary_input: as in :class:`BinaryConv2d`.
+        bias, latent, binary_input: as in :class:`BinaryConv2d`.
     """
 
-    def __init__(self, in_features, out_features, *, latent=False, binary_input=False):
+    def __init__(self, in_features, out_features, *, bias=False, latent=False, binary_input=False):
         self.latent = latent  # first: the next line draws the weights
-        super().__init__(in_features, out_features, bias=False)
+        super().__init__(in_features, out_features, bias=bias)
         self.binary_input = binary_input
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.float16:
             return float16.linear(x, self.binary_weight)
-        return nn.functional.linear(x, self.binary_weight)
+        return F.linear(x, self.binary_weight, self.bias)
 
 
-def binary_layers(model: nn.Module) -> dict[str, BinaryConv2d | BinaryLinear]:
+def binary_layers(model: nn.Module) -> dict[str, BinaryConv1d | BinaryConv2d | BinaryLinear]:
     """The binary layers of a model by name, in the order of definition, latent or not."""
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, _Binary)}
 
@@ -245,16 +299,17 @@ def use_float16(model: nn.Module) -> list[str]:
     """Sum forward passes in float16 wherever that changes no bit of them; the rest stays as it is.
 
     Args:
-        model: with binary layers, of which those are taken that have ``binary_input`` and so few
-            terms that float16 holds every sum of them (:mod:`bop2ndorder.float16`, which also says
-            what a GPU has to be told).
+        model: with binary layers, of which those are taken that have ``binary_input``, no bias and
+            so few terms that float16 holds every sum of them (:mod:`bop2ndorder.float16`, which
+            also says what a GPU has to be told).
 
     Returns:
         the names of those layers.
     """
     found = []
     for name, layer in binary_layers(model).items():
-        layer.float16 = layer.binary_input and float16.is_exact(layer.weight.shape)
+        sums = layer.binary_input and layer.bias is None
+        layer.float16 = sums and float16.is_exact(layer.weight.shape)
         if layer.float16:
             found.append(name)
     return found

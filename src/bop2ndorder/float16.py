@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["conv2d", "is_exact", "linear"]
+__all__ = ["conv", "is_exact", "linear"]
 
 # The largest number of terms whose sums float16 holds: of any parity, and where all are even.
 ANY, EVEN = 2048, 4096
@@ -26,22 +26,31 @@ def is_exact(shape: torch.Size) -> bool:
     """Whether float16 holds every sum that weights of a shape make of inputs that are -1 or +1.
 
     Args:
-        shape: (out, in) or (out, in, height, width). Inputs may be padded with zeros: then pixels
-            are left out of a sum, each with all of its channels, so that with an even number of
-            channels every sum stays even.
+        shape: (out, in) or (out, in, height, width), of a group where there are groups. Inputs may
+            be padded with zeros: then pixels are left out of a sum, each with all of its channels,
+            so that with an even number of channels every sum stays even.
     """
     return shape[1:].numel() <= (EVEN if shape[1] % 2 == 0 else ANY)
 
 
-def conv2d(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
-    """:func:`torch.nn.functional.conv2d`, summed in float16 forward; dtypes are as there.
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Tensor:
+    """:func:`torch.nn.functional.conv2d` or conv1d, summed in float16 forward; dtypes as there.
 
     Args:
-        x: (N, in, H, W); each value -1, 0 or +1.
-        weight: (out, in, height, width); each value -1 or +1, the shape ``is_exact``.
-        stride, padding: of height and width; padding is with zeros.
+        x: (N, in, H, W) or (N, in, L); each value -1, 0 or +1.
+        weight: (out, in / groups, height, width) or (out, in / groups, length); each value -1 or
+            +1, the shape ``is_exact``.
+        stride, padding, dilation: of each dimension, as there; padding is with zeros.
+        groups: as there.
     """
-    return _Conv2d.apply(x, weight, stride, padding)
+    return _Conv.apply(x, weight, stride, padding, dilation, groups)
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -54,21 +63,24 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     return _Linear.apply(x, weight)
 
 
-class _Conv2d(torch.autograd.Function):
+class _Conv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, stride, padding):
+    def forward(ctx, x, weight, stride, padding, dilation, groups):
         ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return F.conv2d(x.half(), weight.half(), None, stride, padding).to(x.dtype)
+        ctx.how = stride, padding, dilation, groups
+        conv = F.conv1d if weight.dim() == 3 else F.conv2d
+        return conv(x.half(), weight.half(), None, *ctx.how).to(x.dtype)
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.how
+        output_padding = (0,) * len(stride)
         needed = [*ctx.needs_input_grad[:2], False]
         of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-            grad, x, weight, None, ctx.stride, ctx.padding, (1, 1), False, (0, 0), 1, needed
+            grad, x, weight, None, stride, padding, dilation, False, output_padding, groups, needed
         )
-        return of_x, of_weight, None, None
+        return of_x, of_weight, None, None, None, None
 
 
 class _Linear(torch.autograd.Function):

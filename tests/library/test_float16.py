@@ -39,7 +39,7 @@ def test_float16_holds_the_sums_of_as_many_terms_as_it_says():
         ones = torch.ones(1, beyond)
         assert F.linear(ones, ones).item() == beyond != float16.linear(ones, ones).item()
         images = ones.view(1, beyond, 1, 1)
-        assert float16.conv2d(images, images, (1, 1), (0, 0)).item() != beyond
+        assert float16.conv(images, images, (1, 1), (0, 0), (1, 1), 1).item() != beyond
 
 
 @pytest.mark.parametrize(
