@@ -137,7 +137,8 @@ def _compare(entry: dict[str, Any], short: Short, scratch: Path) -> dict[str, st
 
 def _known(package: Path, settings: dict[str, Any]) -> bool:
     """Whether a package has all settings of a run that are not those by default."""
-    text = (package / "study" / "config" / "settings.py").read_text(encoding="utf-8")
+    [place] = package.rglob("settings.py")  # it was in another folder once
+    text = place.read_text(encoding="utf-8")
     fields = Settings.model_fields
     return all(
         value == fields[name].default or re.search(rf"^    {name}: ", text, re.MULTILINE)
