@@ -78,6 +78,11 @@ def in_each_layer(trainer: Trainer) -> None:
         layer.register_forward_pre_hook(lambda layer, inputs: inputs[0] * 1)
 
 
+def audited(trainer: Trainer) -> None:
+    """Every step counts for the history, as every 10th does."""
+    trainer.audit.takes = lambda step: True
+
+
 count = itertools.count()
 # Mistakes that must be seen, made in the first of the networks with Bop.
 MISTAKES: dict[str, Callable[[Trainer], None]] = {
@@ -138,7 +143,9 @@ def epoch(
     }
 
 
-def settings_of(source: str, network: dict[str, Any], optimizer: dict[str, Any]) -> dict[str, Any]:
+def settings_of(
+    source: str, network: dict[str, Any], optimizer: dict[str, Any], **changes: Any
+) -> dict[str, Any]:
     """Settings of a run of one epoch; its files are read in this process."""
     facts = DATA[source]
     settings = Settings(
@@ -153,6 +160,7 @@ def settings_of(source: str, network: dict[str, Any], optimizer: dict[str, Any])
         norm_statistics="moving",
         seed=0,
         threads=1,
+        **changes,
     )
     return {**settings.model_dump(), "threads": 0}
 
@@ -183,17 +191,27 @@ def main(texts: list[str]) -> dict[str, dict[str, Any]]:
     torch.set_num_threads(1)
     use_deterministic_kernels()
     cases = {
-        f"{network} {optimizer}": (*NETWORKS[network], OPTIMIZERS[optimizer], lambda trainer: None)
+        f"{network} {optimizer}": (
+            *NETWORKS[network],
+            OPTIMIZERS[optimizer],
+            lambda trainer: None,
+            {},
+        )
         for network in NETWORKS
         for optimizer in OPTIMIZERS
     }
     first = next(iter(NETWORKS.values()))
-    cases |= {f"mistake {name}": (*first, BOP, change) for name, change in MISTAKES.items()}
+    cases |= {f"mistake {name}": (*first, BOP, change, {}) for name, change in MISTAKES.items()}
+    # With each rule as a shadow of its own, and of the others.
+    rules = {name: rule for name, rule in OPTIMIZERS.items() if name != "latent"}
+    cases |= {f"audited {name}": (*first, rule, audited, rules) for name, rule in rules.items()}
     with tempfile.TemporaryDirectory() as folder:
         data = {source: make_data(source, Path(folder, source)) for source in DATA}
         return {
-            name: epoch(data[source], settings_of(source, network, optimizer), change)
-            for name, (source, network, optimizer, change) in cases.items()
+            name: epoch(
+                data[source], settings_of(source, network, optimizer, shadows=shadows), change
+            )
+            for name, (source, network, optimizer, change, shadows) in cases.items()
             if not texts or any(text in name for text in texts)
         }
 

@@ -100,7 +100,7 @@ def test_where_nothing_is_due_nothing_is_said_and_no_flip_is_no_wait():
 # Each threshold comes to about two steps of m.
 SECOND_ORDER = {"gamma": 0.02, "sigma": 0.1, "eps": 0.05}
 RULES = {
-    "bop": lambda w, lr: Bop([w], gamma=0.02, threshold=0.12 * lr, lr=lr),
+    "bop": lambda w, lr: Bop([w], gamma=0.02, threshold=0.1237 * lr, lr=lr),
     "none": lambda w, lr: Bop2ndOrder([w], threshold=0.046 * lr, lr=lr, **SECOND_ORDER),
     "constant": lambda w, lr: Bop2ndOrder(
         [w], threshold=0.75, bias_correction="constant", lr=lr, **SECOND_ORDER

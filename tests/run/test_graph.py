@@ -10,9 +10,9 @@ from inspect import signature
 import pytest
 import torch
 from replay import Recorded, record
-from tiny import EPOCHS, OPTIMIZERS, STEPS, settings
+from tiny import EPOCHS, OPTIMIZERS, STEPS, history, settings
 
-from bop2ndorder.study.run import graph
+from bop2ndorder.study.run import audit, graph
 from bop2ndorder.study.run import trainer as trainer_module
 from bop2ndorder.study.run.graph import GraphedStep, warm_up
 from bop2ndorder.study.run.train import train, use_deterministic_kernels
@@ -69,6 +69,42 @@ def test_replayed_steps_are_those_of_a_run_without_graph(
     request.getfixturevalue("stand_in")
     train(run, digits, tmp_path / "graphed", tmp_path / "run.pt")
     assert files(tmp_path / "eager") == files(tmp_path / "graphed")
+
+
+SHADOWS = {name: rule for name, rule in RULES.items() if name != "latent"}
+
+
+@pytest.mark.parametrize("rule", SHADOWS)
+def test_with_shadows_and_steps_that_are_audited_graph_device_and_host_agree(
+    digits, rule, tmp_path, monkeypatch, request
+):
+    """Seven steps, three an epoch, of which the even ones count; resumed under the graph."""
+    monkeypatch.setattr(audit, "EVERY", 2)
+    run = run_of(rule, shadows=SHADOWS, stop_after=7)
+
+    def left(folder, stop=lambda row: None):
+        train(run, digits, folder, tmp_path / "run.pt", on_epoch=stop)
+        return files(folder)
+
+    host = left(tmp_path / "host")
+    monkeypatch.setattr(trainer_module, "HostUpdates", DeviceUpdates)
+    eager = left(tmp_path / "eager")
+    request.getfixturevalue("stand_in")
+    assert left(tmp_path / "graphed") == eager
+
+    def interrupt(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        left(tmp_path / "resumed", interrupt)
+    assert left(tmp_path / "resumed") == eager
+    one, other = ([*history(tmp_path / kind)] for kind in ("host", "eager"))
+    names = [name for name in one[0] if "/" in name or name in audit.COLUMNS]
+    assert host.keys() == eager.keys() and one[0]["disagree/biased"]
+    for name in names:
+        assert [float(row[name] or 0) for row in one] == pytest.approx(
+            [float(row[name] or 0) for row in other], rel=1e-2
+        ), name
 
 
 def test_numbers_of_the_host_would_stay_those_of_the_first_step(

@@ -55,6 +55,14 @@ def test_no_tensors_of_two_devices_meet_and_no_value_is_read_back(seen, network,
     epoch(seen, network, optimizer)
 
 
+@pytest.mark.parametrize("optimizer", ["bop", "none", "constant", "adam"])
+def test_a_step_that_is_audited_reads_nothing_back_and_repeats_the_one_before(seen, optimizer):
+    """With all four rules as shadows; what is counted is not part of what a graph repeats."""
+    found = epoch(seen, "audited", optimizer)
+    assert found["differing"] == [] and max(found["copies"][1:]) == 0
+    assert found["operations"][1] > OPERATIONS["binarynet batch"][optimizer] + 9 * 4
+
+
 @every_case
 def test_only_images_of_files_and_their_labels_are_copied_to_the_device(seen, network, optimizer):
     """And once an epoch the values of hyperparameters, if they come as a table."""
