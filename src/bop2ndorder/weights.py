@@ -67,7 +67,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 
 def _pack(weight: Tensor) -> Tensor:
-    return torch.from_numpy(np.packbits(weight.numpy().ravel() >= 0))
+    return torch.from_numpy(np.packbits((weight >= 0).numpy().ravel()))
 
 
 def _unpack(bits: Tensor, shape: list[int]) -> Tensor:

@@ -47,6 +47,13 @@ def test_bytes_depend_on_the_values_alone(tmp_path):
     assert saved["a"] == saved["b"] == saved["d"] != saved["c"]
 
 
+def test_bfloat16_is_kept_as_float32(tmp_path):
+    net = make(*NETWORKS[0]).bfloat16()
+    save_weights(net, tmp_path / "half")
+    save_weights(net.float(), tmp_path / "single")
+    assert (tmp_path / "half").read_bytes() == (tmp_path / "single").read_bytes()
+
+
 def test_a_bit_for_each_binary_weight(tmp_path):
     net = build("binarynet", 10, 32, width=32, dense=256)
     save_weights(net, tmp_path / "weights")
