@@ -1,36 +1,42 @@
 """A trained network of the study, by the id of its run."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from .networks import build
-from .store import damaged_file, read_json
+from .store import damaged_file, file_sha256, read_json
 from .weights import load_weights
 
 
-def load_run(run: str, root: str | Path = "runs") -> nn.Module:
+def load_run(run: str, root: str | Path = ".") -> nn.Module:
     """The trained network of a run, in evaluation mode, on the CPU.
+
+    It is one that was trained or pulled here (runs/SCALE/ID), or else one that comes with the
+    repository (results/SCALE/models/ID.safetensors), whose record in git says what it is.
 
     Args:
         run: the run's id, or a beginning of it that fits one run only.
-        root: the folder `runs` of the study.
+        root: the folder of the study, which has params.yaml.
 
     Raises:
-        FileNotFoundError: no such run, or several.
+        FileNotFoundError: no such run, or several; or a network that comes without its record.
         ValueError: a file of it is damaged.
     """
-    found = sorted(path.parent for path in Path(root).glob("*/*/done.json")
-                   if path.parent.name.startswith(run))  # fmt: skip
+    root = Path(root)
+    trained = {path.parent.name: path.parent for path in root.glob("runs/*/*/done.json")}
+    shipped = {path.stem: path for path in root.glob("results/*/models/*.safetensors")}
+    found = sorted(name for name in trained.keys() | shipped.keys() if name.startswith(run))
     if len(found) != 1:
         what = "no finished run" if not found else f"{len(found)} runs"
         raise FileNotFoundError(
-            f"{what} in {root} whose id begins with {run!r}: see `bop2ndorder plan` for the ids, "
-            "`dvc pull` or `snakemake` for the weights"
+            f"{what} in {root / 'runs'} and {root / 'results' / '*' / 'models'} whose id begins "
+            f"with {run!r}: see `bop2ndorder plan --list` for the ids, `dvc pull` or `snakemake` "
+            "for the weights"
         )
-    if damaged := damaged_file(found[0], hashes=True):
-        raise ValueError(f"{found[0] / damaged} is damaged: restore it with `dvc checkout runs`")
-    facts = read_json(found[0] / "run.json")
+    (name,) = found
+    weights, facts = _trained(trained[name]) if name in trained else _shipped(shipped[name])
     settings = facts["settings"]
     network = build(
         num_classes=facts["data"]["classes"],
@@ -38,5 +44,27 @@ def load_run(run: str, root: str | Path = "runs") -> nn.Module:
         latent=settings["optimizer"]["name"] == "latent",
         **settings["network"],
     )
-    load_weights(network, found[0] / "weights.safetensors")
+    load_weights(network, weights)
     return network.eval()
+
+
+def _trained(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Weights and facts of a run that is here, as its done.json vouches for them."""
+    if damaged := damaged_file(folder, hashes=True):
+        raise ValueError(f"{folder / damaged} is damaged: restore it with `dvc checkout runs`")
+    return folder / "weights.safetensors", read_json(folder / "run.json")
+
+
+def _shipped(weights: Path) -> tuple[Path, dict[str, Any]]:
+    """Weights that are in git, and their facts, as the record of the run vouches for them."""
+    record = weights.parent.with_name("runs") / weights.stem
+    if not (record / "provenance.json").exists():
+        raise FileNotFoundError(
+            f"{weights} has no record in {record}: restore it with `git checkout {record}`"
+        )
+    if file_sha256(weights) != read_json(record / "metrics.json")["weights_sha256"]:
+        raise ValueError(
+            f"{weights} is damaged, or of another training than its record: restore both with "
+            f"`git checkout {weights.parents[1]}`"
+        )
+    return weights, read_json(record / "provenance.json")

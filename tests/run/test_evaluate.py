@@ -122,7 +122,7 @@ def test_a_damaged_file_is_named_and_no_record_is_written(run, tmp_path, name, d
         judged(run, tmp_path / "record")
     assert not (tmp_path / "record").exists()
     with pytest.raises((ValueError, FileNotFoundError)):
-        load_run("a-run", tmp_path / "runs")
+        load_run("a-run", tmp_path)
 
 
 def altered(content: bytes) -> bytes:
@@ -217,24 +217,24 @@ def test_numbers_survive_the_history_file_exactly(run):
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id(run, tmp_path):
-    assert load_run("a-r", tmp_path / "runs") is not None
+    assert load_run("a-r", tmp_path) is not None
     with pytest.raises(FileNotFoundError, match=r"no finished run in .* begins with 'b'"):
-        load_run("b", tmp_path / "runs")
+        load_run("b", tmp_path)
     shutil.copytree(run, run.with_name("a-rest"))
     with pytest.raises(FileNotFoundError, match=r"2 runs in .* begins with 'a-r'"):
-        load_run("a-r", tmp_path / "runs")
+        load_run("a-r", tmp_path)
 
 
 def test_an_unfinished_run_is_not_loaded(run, tmp_path):
     (run / "done.json").unlink()
     with pytest.raises(FileNotFoundError, match="no finished run"):
-        load_run("a-run", tmp_path / "runs")
+        load_run("a-run", tmp_path)
 
 
 def test_altered_weights_are_not_loaded(run, tmp_path):
     path = run / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match=r"weights\.safetensors is damaged: restore it with"):
-        load_run("a-run", tmp_path / "runs")
+        load_run("a-run", tmp_path)
     write_done(run, RUN_FILES)
-    load_run("a-run", tmp_path / "runs")
+    load_run("a-run", tmp_path)

@@ -248,7 +248,7 @@ def test_predictions_are_those_of_the_loaded_network_in_the_order_of_the_images(
     run = finished_run(digits, folder, optimizer=optimizer, train_on=train_on)
     found = load_file(run / "predictions.safetensors")
     images, labels = next(digits.batches(split, 60))
-    network = load_run("a-run", tmp_path / "runs")
+    network = load_run("a-run", tmp_path)
     assert not network.training
     with torch.no_grad():
         logits = network(images).double().numpy()

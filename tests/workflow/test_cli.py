@@ -227,7 +227,7 @@ def test_without_params_every_command_says_so(tmp_path, monkeypatch, command):
     assert "params.yaml is not valid, 1 mistake:" in text and "cannot be read" in text
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "analyse", "notebook"])
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "analyse", "notebook", "ship"])
 @pytest.mark.parametrize("name", ["unknown", "../../etc", "a b; rm x"])
 def test_an_unknown_name_is_a_sentence(here, command, name):
     assert f"{name!r} in this scale of the study: `bop2ndorder plan" in sentence(command, name)

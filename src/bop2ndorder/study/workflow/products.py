@@ -119,6 +119,10 @@ class Workflow:
         """Folder of a run's record; in git."""
         return self.results / "runs" / run
 
+    def shipped(self, run: str) -> Path:
+        """The file of a run's weights in git, for the few runs of which it is there."""
+        return self.results / "models" / f"{run}.safetensors"
+
     def records(self, experiment: str | None = None) -> list[Path]:
         """The metrics.json of every run, or of those of one experiment."""
         runs = {entry.run.id for entry in self.study.entries(self.scale, experiment)}

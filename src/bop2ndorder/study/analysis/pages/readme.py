@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..exhibits import markdown
+from ..sections import HEADLINE
 from ..verdicts.claims import FILE as CLAIMS
 from ..verdicts.claims import parse_claims, statements
 
@@ -24,7 +25,6 @@ At the scale `quick`: {}; narrow networks, on a CPU. This shows that everything 
 end. It says little about CIFAR-10 and ImageNet.""",
 }
 EXPERIMENT, FIGURE, TABLE = "cifar10", "convergence", "table"
-COMPARED = (EXPERIMENT, "imagenet")
 # A README has room for the rest only; the report has all.
 LEFT_OUT = {"gamma", "sigma", "threshold", "training accuracy (%)"}
 
@@ -49,7 +49,7 @@ def write_readme(readme: Path, results: Path) -> None:
 
 def leading(results: Path) -> str:
     """The largest scale with the tables and verdicts that the README shows."""
-    needed = [*map(_exhibits, COMPARED), CLAIMS]
+    needed = [*map(_exhibits, HEADLINE), CLAIMS]
     for scale in SCALES:
         if all((results / scale / name).is_file() for name in needed):
             return scale
@@ -79,7 +79,7 @@ def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
         folder: results/SCALE, for links.
         read: the text of a file by its name within that folder.
     """
-    sections = {name: json.loads(read(_exhibits(name))) for name in COMPARED}
+    sections = {name: json.loads(read(_exhibits(name))) for name in HEADLINE}
     exhibits = {exhibit["name"]: exhibit for exhibit in sections[EXPERIMENT]["exhibits"]}
     figure, table = exhibits[FIGURE], exhibits[TABLE]
     frame = pd.DataFrame(table["rows"], columns=table["columns"])

@@ -60,6 +60,10 @@ SECTIONS = {
     ),
 }
 
+# The experiments of the final comparison, whose table leads the README and whose networks are
+# shipped with the repository.
+HEADLINE = ("cifar10", "imagenet")
+
 
 def section_of(name: str) -> Section:
     """The experiment of that name; one that the paper does not have is a plain comparison."""
