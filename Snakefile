@@ -213,6 +213,9 @@ rule metrics:
     output:
         KEY / "metrics",
         WORK.results / "metrics.json",
+        WORK.results / "metrics_all.json",
+        WORK.results / "plots" / "accuracy.csv",
+        WORK.results / "plots" / "convergence.csv",
     log:
         LOGS / "metrics.log",
     shell:

@@ -11,6 +11,7 @@ from synthetic import made_up, write_records
 from bop2ndorder.study.analysis import analyse
 from bop2ndorder.study.analysis.exhibits import interval, markdown, mean_cell
 from bop2ndorder.study.analysis.names import number_text, schedule_text, slug, with_labels
+from bop2ndorder.study.analysis.pages.metrics import rounded, summarise
 from bop2ndorder.study.analysis.published import published_top1
 from bop2ndorder.study.analysis.records import load_records
 from bop2ndorder.study.analysis.sections import (
@@ -22,13 +23,7 @@ from bop2ndorder.study.analysis.sections import (
     schedules,
 )
 from bop2ndorder.study.analysis.sections.curves import band
-from bop2ndorder.study.analysis.sections.experiments import (
-    exhibits_of,
-    rounded,
-    run_table,
-    section_of,
-    summarise,
-)
+from bop2ndorder.study.analysis.sections.experiments import exhibits_of, run_table, section_of
 from bop2ndorder.study.config import load_study
 
 EXPERIMENTS = (
@@ -331,16 +326,6 @@ def test_noise_floor_by_hand():
     headline = noise_floor.headline(records)
     assert headline["constant"]["gammas_apart_points"] == 1.5
     assert headline["decaying"]["best_gamma"] == 1e-2
-
-
-def test_metrics_are_nested_under_safe_names(study, results):
-    summarise(study.entries("quick"), results, "quick")
-    metrics = json.loads((results / "metrics.json").read_text())
-    assert set(metrics) == {*study.experiments("quick"), "study"}
-    flat = pd.json_normalize(metrics, sep="/")
-    assert flat.shape[1] < 100
-    assert all(name.replace("/", "_").replace("_", "").isalnum() for name in flat.columns)
-    assert metrics["study"]["records"] == metrics["study"]["runs"]
 
 
 def test_an_experiment_of_ones_own_is_compared_too(study, results, tmp_path):

@@ -4,12 +4,14 @@ import csv
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from studies import ROOT
 
 pytestmark = pytest.mark.slow
 METRICS = "results/quick/metrics.json"
+ALL = "results/quick/metrics_all.json"
 
 
 def set_gamma(project, *values):
@@ -24,6 +26,21 @@ def set_gamma(project, *values):
 def rows(table):
     """The lines below the heading of a table of DVC's, as words."""
     return [line.split() for line in table.splitlines()[1:]]
+
+
+def changed_points(project):
+    """(arm, chart) of what `dvc plots diff main` draws apart for the two versions."""
+    drawn = project.folder.parent / "drawn"
+    found = json.loads(project.call("dvc", "plots", "diff", "main", "--json", "--out", str(drawn)))
+    changed = set()
+    for chart, (plot,) in found["data"].items():
+        points = {"main": [], "workspace": []}
+        for row in plot["content"]["data"]["values"]:
+            points[row["rev"]].append((row["arm"], row.get("epoch"), row["accuracy"]))
+        assert min(map(len, points.values())) > 2
+        apart = set(points["main"]) ^ set(points["workspace"])
+        changed |= {(arm, Path(chart).stem) for arm, *_ in apart}
+    return changed
 
 
 # Versions
@@ -94,6 +111,7 @@ def test_one_value_of_a_grid_trains_what_it_touches_and_taken_back_nothing(proje
     ]
     ((file, name, *_),) = rows(project.call("dvc", "metrics", "diff", "main"))
     assert (file, name) == (METRICS, "cifar10.bop.val_top1")
+    assert changed_points(project) == {("Bop", "accuracy"), ("Bop", "convergence")}
     project.commit("other")
 
     project.git("switch", "-q", "main")
@@ -127,10 +145,11 @@ def test_a_comment_trains_nothing_and_code_all_of_its_runs_and_taken_back_none(p
     assert project.git("status", "--porcelain") == "" and project.is_current()
 
 
-def test_names_of_all_metrics_are_readable_and_some_tens(project):
+@pytest.mark.parametrize("file, least, most", [(METRICS, 8, 16), (ALL, 30, 100)])
+def test_names_of_all_metrics_are_readable_and_some_tens(project, file, least, most):
     """Those of the whole study, when every number changes."""
-    numbers = json.loads((ROOT / METRICS).read_text(encoding="utf-8"))
-    path = project.folder / METRICS
+    numbers = json.loads((ROOT / file).read_text(encoding="utf-8"))
+    path = project.folder / file
 
     def write(change):
         text = json.dumps(numbers)
@@ -139,11 +158,11 @@ def test_names_of_all_metrics_are_readable_and_some_tens(project):
     write(lambda number: number)
     project.commit("the whole study")
     write(lambda number: number + 1.5)
-    found = rows(project.call("dvc", "metrics", "diff"))
-    assert 30 < len(found) < 100
-    for file, name, *values in found:
+    found = rows(project.call("dvc", "metrics", "diff", "--targets", file))
+    assert least < len(found) < most
+    for shown, name, *values in found:
         experiment, *setting, metric = name.split(".")
-        assert file == METRICS and experiment in numbers and len(values) == 3
+        assert shown == file and experiment in numbers and len(values) == 3
         assert all(re.fullmatch("[a-z][a-z0-9_]{2,40}", word) for word in (*setting, metric))
 
 

@@ -6,7 +6,7 @@ import importlib
 _HOME = {
     "analyse": "sections.experiments",
     "exhibits_of": "sections.experiments",
-    "summarise": "sections.experiments",
+    "summarise": "pages.metrics",
     "Records": "records",
     "load_records": "records",
     "run_notebook": "pages.notebooks",

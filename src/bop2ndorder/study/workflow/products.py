@@ -55,7 +55,7 @@ def _products(experiments: list[str]) -> Iterator[Product]:
     for name, section in sections.items():
         made_by = (shared, section, f"{pages}.notebooks")
         yield Product("notebook", name, f"{name}/notebook.html", made_by)
-    yield Product("metrics", None, "metrics.json", (shared, *sections.values()))
+    yield Product("metrics", None, "metrics.json", (f"{pages}.metrics", *sections.values()))
     yield Product("claims", None, "claims.csv", (f"{ANALYSIS}.verdicts.claims",))
     yield Product("report", None, "report.html", (f"{pages}.report",))
 

@@ -1,16 +1,13 @@
-"""What is made of the records of each experiment, and of the study as a whole."""
+"""What is made of the records of each experiment."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ....store import write_json
 from ...config.runs import Entry
-from ...run.record import read_record
 from ..exhibits import Picture, Table
 from ..names import schedule_text
 from ..records import ACCURACY, HYPERPARAMETERS, Records, load_records
@@ -80,26 +77,3 @@ def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str
         "missing": records.missing,
     }
     write_json(folder / "exhibits.json", shown)
-
-
-def summarise(entries: Iterable[Entry], results: Path, scale: str) -> None:
-    """Write results/metrics.json: experiment -> setting -> headline numbers, for `dvc metrics`."""
-    entries = list(entries)
-    metrics: dict[str, Any] = {}
-    for name in dict.fromkeys(entry.experiment for entry in entries):
-        records = load_records(entries, results, scale, name)
-        metrics[name] = section_of(name).load().headline(records)
-    ids = {entry.run.id for entry in entries}
-    done = sum(read_record(Path(results) / "runs" / run) is not None for run in ids)
-    metrics["study"] = {"runs": len(ids), "records": done}
-    write_json(Path(results) / "metrics.json", rounded(metrics))
-
-
-def rounded(value: Any) -> Any:
-    """Nested numbers with three digits after the point, without the empty ones."""
-    if isinstance(value, Mapping):
-        inner = {key: rounded(item) for key, item in value.items()}
-        return {key: item for key, item in inner.items() if item not in (None, {})}
-    if pd.isna(value):
-        return None
-    return int(value) if isinstance(value, int | np.integer) else round(float(value), 3)
