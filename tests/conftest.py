@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +95,17 @@ def built(tmp_path_factory):
     project.dvc("push")
     project.commit("results")
     return project
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The folder of the documentation as a site, built as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("site")
+    docs = Path(__file__).parents[1] / "docs"
+    options = ["--builder", "html", "--fail-on-warning", "--keep-going", "--quiet"]
+    made = [sys.executable, "-m", "sphinx", *options, docs, folder / "html"]
+    subprocess.run([*made, "--doctree-dir", folder / "doctrees"], check=True)
+    return folder / "html"
 
 
 @pytest.fixture

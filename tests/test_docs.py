@@ -1,8 +1,11 @@
 """The pages in docs say what their scripts and the Snakefile say."""
 
+import importlib
 import importlib.util
 import re
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pytest
@@ -19,6 +22,9 @@ from bop2ndorder.study.analysis.pages.readme import block_of
 from bop2ndorder.study.numerics import PINS
 
 DOCS = Path(__file__).parents[1] / "docs"
+PACKAGE = DOCS.parent / "src" / "bop2ndorder"
+# Modules of the library that are no part of its interface.
+INNER = {"__main__", "flip_optimizer", "flip_rules", "hyperparameters", "load", "store"}
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +178,76 @@ def test_memory_of_a_step_is_what_torch_keeps_for_the_backward_pass(network, siz
     gigabytes = sum(storage.nbytes() for storage in kept.values()) / 1e9
     page = " ".join((DOCS / "gpus.md").read_text(encoding="utf-8").split())
     assert re.search(rf"{gigabytes:.1f} GB (of activations )?of {re.escape(shown)}", page)
+
+
+class Links(HTMLParser):
+    """The links of a page, and the places that links can lead to."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.links: set[str] = set()
+        self.places: set[str] = set()
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.links |= {found[name] for name in ("href", "src") if found.get(name)}
+        self.places |= {found[name] for name in ("id", "name") if found.get(name)}
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    found = {page: Links(page) for page in site.glob("*.html")}
+    assert len(found) > 10
+    return found
+
+
+@pytest.mark.slow
+def test_links_within_the_site_lead_somewhere(pages, site):
+    lost = []
+    for source, of in pages.items():
+        for link in of.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            file = (site / unquote(parts.path)).resolve() if parts.path else source
+            assert file.is_relative_to(site), f"{source.name}: {link} leads out of the site"
+            places = pages[file].places if file in pages else {parts.fragment}
+            if not file.exists() or (parts.fragment and unquote(parts.fragment) not in places):
+                lost.append(f"{source.name}: {link}")
+    assert lost == []
+
+
+@pytest.mark.slow
+def test_the_site_asks_nothing_of_a_network(pages):
+    """Links may lead out; scripts, styles and pictures may not come from there."""
+    for source in pages:
+        text = source.read_text(encoding="utf-8")
+        assert re.findall(r'(?:src|<link[^>]* href)="(?:https?:)?//[^"]*"', text) == []
+
+
+@pytest.mark.slow
+def test_every_page_is_in_the_sidebar_of_every_page(pages, site):
+    wanted = {path.with_suffix(".html").name for path in DOCS.glob("*.md")} - {"index.html"}
+    for name in ("index.html", "api.html"):
+        sidebar = (
+            (site / name).read_text("utf-8").split('class="sidebar-tree"')[1].split("</aside>")[0]
+        )
+        listed = set(re.findall(r'href="([\w.]+\.html)', sidebar))
+        assert wanted <= listed | {name}
+
+
+@pytest.mark.slow
+def test_every_public_name_is_in_the_reference_with_a_docstring(pages, site):
+    shown = pages[site / "api.html"].places
+    named = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        for path in (*PACKAGE.glob("[!_]*.py"), *PACKAGE.glob("networks/*.py"))
+    }
+    papers = {"networks.binarynet", "networks.xnornet", "networks.birealnet"}  # in `networks`
+    for name in named - INNER - papers:
+        module = importlib.import_module(f"bop2ndorder.{name}")
+        for public in module.__all__:
+            assert getattr(module, public).__doc__, f"{name}.{public} has no docstring"
+            assert f"bop2ndorder.{name}.{public}" in shown, f"api.md lacks {name}.{public}"
+    assert "bop2ndorder.load_run" in shown
