@@ -10,7 +10,7 @@ from synthetic import made_up, write_records
 
 from bop2ndorder.study.analysis import analyse
 from bop2ndorder.study.analysis.exhibits import interval, markdown, mean_cell
-from bop2ndorder.study.analysis.names import number_text, schedule_text, slug, with_labels
+from bop2ndorder.study.analysis.names import COLOURS, number_text, schedule_text, slug, with_labels
 from bop2ndorder.study.analysis.pages.metrics import rounded, summarise
 from bop2ndorder.study.analysis.published import published_top1
 from bop2ndorder.study.analysis.records import load_records
@@ -22,8 +22,13 @@ from bop2ndorder.study.analysis.sections import (
     normalization,
     schedules,
 )
-from bop2ndorder.study.analysis.sections.curves import band
+from bop2ndorder.study.analysis.sections.curves import (
+    band,
+    draw_flip_rates,
+    line_styles,
+)
 from bop2ndorder.study.analysis.sections.experiments import exhibits_of, run_table, section_of
+from bop2ndorder.study.analysis.style import panels
 from bop2ndorder.study.config import load_study
 
 EXPERIMENTS = (
@@ -96,20 +101,39 @@ def test_final_comparison_puts_the_published_number_on_the_same_images_beside_ou
         {column: 61.0, "optimizer": "bop", "setting": "a", "seed": 1, "train_on": "all"},
         {column: 62.0, "optimizer": "latent", "gamma": None, "train_on": "all"},
     ]
-    records = made_up("cifar10", [{**row, "source": "cifar10"} for row in rows])
+    small = made_up("cifar10", [{**row, "source": "cifar10"} for row in rows])
+    records = replace(small, scale="paper")
     table = comparison.final_table(records)
     assert table.shown["test accuracy (%)"].tolist() == ["60.50 ± 0.71", "62.00"]
-    assert table.shown["published at full scale (%)"].tolist() == ["91.3", "–"]
+    assert table.shown["published (%)"].tolist() == ["91.3", "–"]
     assert table.shown["gamma"].tolist() == ["1e-7", ""]
-    assert "full scale on CIFAR-10" in table.caption
+    assert "single runs on CIFAR-10" in table.caption
     assert comparison.headline(records)["bop"]["test_top1"] == 60.5
     assert table.numbers["n"].tolist() == [2, 1]
-    for other in ("digits", "imagenette", "imagenet"):
+    for other in ("digits", "imagenette", "imagenet", "cifar10"):
         found = made_up("cifar10", [{**row, "source": other} for row in rows])
+        found = small if other == "cifar10" else replace(found, scale="paper")
         elsewhere = comparison.final_table(found)
-        assert "published at full scale (%)" not in elsewhere.shown.columns
+        assert "published (%)" not in elsewhere.shown.columns
         assert "ublished" not in elsewhere.caption + comparison.accuracy_picture(found).caption
     assert "published number" in comparison.accuracy_picture(records).caption
+
+
+def test_a_band_on_a_logarithmic_axis_stays_above_0():
+    flips = [1e-4, 1e-4, 4e-3]
+    history = pd.DataFrame({"images_seen": 50, "flip_rate": flips, "label": "bop"})
+    history = pd.concat([history, history.assign(images_seen=100)])
+    _, [[axes]] = panels(1, 1, 2)
+    draw_flip_rates(axes, history, {"bop": "#000000"}, {"bop": ""})
+    [shade, *_], [line, *_] = axes.collections, axes.lines
+    assert band(flips)[0] < 0 < shade.get_paths()[0].vertices[:, 1].min()
+    assert line.get_ydata() == pytest.approx([np.prod(flips) ** (1 / 3)] * 2)
+
+
+def test_no_two_lines_are_told_apart_by_colour_alone():
+    found = made_up("cifar10", [{"optimizer": key, "setting": key} for key in COLOURS])
+    _, dashes = line_styles(with_labels(found.runs))
+    assert len(set(dashes.values())) == len(COLOURS)
 
 
 def test_published_numbers():

@@ -9,13 +9,15 @@ import pytest
 from synthetic import write_records
 
 from bop2ndorder.study.analysis import analyse, load_records, write_claims, write_report
+from bop2ndorder.study.analysis.pages.provenance import made_by, provenance
 from bop2ndorder.study.analysis.pages.readme import block_of
-from bop2ndorder.study.analysis.pages.report import made_by, provenance
+from bop2ndorder.study.analysis.pages.report import trained
 from bop2ndorder.study.analysis.records import COPIES, describe_data
 from bop2ndorder.study.config import load_study
 from bop2ndorder.study.run.evaluate import ORIGIN
 
-LOADED = re.compile(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|@import|url\(""")
+# A link leads away only where a reader follows it.
+LOADED = re.compile(r"""src\s*=\s*["']?\s*(?:https?:)?//|<link|@import|url\(""")
 RECORD = {
     "code": {"training": "a", "preparing": "p"},
     "data": {"name": "digits16", "sha256": "ab", "origin": "embedded"},
@@ -51,7 +53,7 @@ def test_page_is_self_contained_and_repeatable(study, tmp_path):
     assert "batch normalization, layer normalization; one line for each of" in seen
     assert f"missing: {missing}" in html
     assert html.count("Not analysed yet") == len(study.experiments("quick")) - 1
-    links = set(re.findall(r'href="([^"#]+)"', html))
+    links = {link for link in re.findall(r'href="([^"#]+)"', html) if "://" not in link}
     assert {"normalization/table.csv", "normalization/notebook.html"} <= links
     assert all((tmp_path / link).exists() for link in links)
 
@@ -63,9 +65,8 @@ def test_what_is_withdrawn_is_shown_with_its_reason(study, tmp_path):
     write_report(study, "quick", tmp_path)
     html = unescape((tmp_path / "report.html").read_text())
     why = claims.statements["C2"].withdrawn
-    [heading] = re.findall(r'<h3 id="C2">.* <em>(.+)</em></h3>', html)
+    [heading] = re.findall(r'<h3 id="C2">.*<span class="badge withdrawn">(.+)</span></h3>', html)
     assert heading == "withdrawn" and f'<p class="missing">Withdrawn: {why}</p>' in html
-    assert html.count(why) == 2, "in the table of all claims, and with its own"
     assert html.count("Withdrawn: ") == 2, "of C2 and of C4"
     assert "Withdrawn comparisons count for nothing" in html
 
@@ -85,10 +86,28 @@ def test_the_subset_of_imagenette_is_called_so_and_its_sizes_are_those_of_the_re
     section = page.split('<h2 id="imagenet">')[1].split("<h2 ")[0]
     assert section.startswith(f"XNOR-Net and Bi-Real Net on Imagenette ({subset})</h2>")
     assert not re.search(r"ImageNet|[Pp]ublished at", section)
-    assert "ImageNet" not in page.split("<h2 ")[1], "nor among the claims"
+    assert "ImageNet" not in page.split('<h2 id="published">')[0], "nor above it"
     readme = Path("README.md").read_text(encoding="utf-8")
     assert f"Imagenette ({subset})" in block_of(readme)
     assert f"Imagenette at 64x64 (here {subset.replace(' of', ':')})" in readme
+
+
+def test_it_says_what_was_trained_how_large_and_on_which_images(study):
+    said = trained("small", study.runs("small").values())
+    assert said.startswith(f"This page reports {len(study.runs('small')):,} trainings at the scale")
+    assert "XNOR-Net (1/8 of its width) on Imagenette" in said, "as docs/plan.md says"
+    assert "Bi-Real Net (1/4 of its width) on Imagenette" in said and "on CIFAR-10" in said
+    assert "ImageNet" not in said
+    said = trained("paper", study.runs("paper").values())
+    assert "Bi-Real Net (as wide as published) on ImageNet" in said
+
+
+@pytest.mark.parametrize("scale, apart", [("quick", True), ("paper", False)])
+def test_published_numbers_stand_apart_where_they_bear_no_comparison(study, tmp_path, scale, apart):
+    write_report(study, scale, tmp_path)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ('<h2 id="published">' in html) is apart
+    assert (re.search(r">ImageNet</td>.*?>57\.2</td>", html, re.DOTALL) is not None) is apart
 
 
 @pytest.mark.slow
@@ -103,15 +122,16 @@ def test_page_of_the_whole_study(study, tmp_path):
     assert len(html) < 1_500_000
     assert not LOADED.search(html)
     headings = re.findall(r'<h2 id="(\w+)"', html)
-    assert headings[:3] == ["claims", "cifar10", "imagenet"]
-    assert {*study.experiments("quick"), "claims", "provenance"} == set(headings)
+    assert headings[:4] == ["findings", "claims", "cifar10", "imagenet"]
+    others = {"findings", "claims", "published", "provenance"}
+    assert {*study.experiments("quick"), *others} == set(headings)
     for label, claim in study.claims["quick"].statements.items():
-        assert re.search(f'<h3 id="{label}">{label} {claim.claim} <em>[a-z ]+</em></h3>', html)
+        assert re.search(f'<h3 id="{label}">{label} {claim.claim} <span', html)
         assert claim.criterion in html
 
 
 def test_images_that_are_no_download_are_called_so(study, tmp_path):
-    """On top of the page, with hash, and in every caption."""
+    """On top of the page, with hash, and in what every caption rests on."""
     entries = study.entries("quick", "normalization")
     write_records(entries, tmp_path)
     [jpeg] = [sha256 for sha256, what in COPIES.items() if "JPEG" in what]
@@ -121,7 +141,8 @@ def test_images_that_are_no_download_are_called_so(study, tmp_path):
         path.write_text(json.dumps(facts))
     said = f"cifar10 (sha256 {jpeg[:12]}, JPEG copies from a local image folder)"
     write_report(study, "quick", tmp_path)
-    assert f"They were made from {said}." in (tmp_path / "report.html").read_text()
+    html = (tmp_path / "report.html").read_text()
+    assert f": JPEG copies from a local image folder (sha256 {jpeg[:12]})." in html
     records = load_records(entries, tmp_path, "quick")
     assert said in records.basis()
     other = {"name": "cifar10", "sha256": jpeg[::-1], "origin": "folder"}

@@ -21,7 +21,7 @@ class Picture:
     Attributes:
         name: of its files, without suffix.
         title: a few words.
-        caption: how to read it; `exhibits_of` adds what it rests on.
+        caption: how to read it.
         seen: what is to be seen, a sentence for those who cannot see it (its alternative text).
         figure: the drawing.
     """
@@ -91,7 +91,7 @@ class Table:
         }
 
     def _repr_html_(self) -> str:
-        table = render("table.html.j2", exhibit=self.content())
+        table = render("table.html.j2", exhibit={**self.content(), "links": {}})
         return f"<figure>{table}<figcaption>{escape(self.caption)}</figcaption></figure>"
 
 

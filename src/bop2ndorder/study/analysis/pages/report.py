@@ -1,22 +1,47 @@
 """The report: one self-contained page a scale, made of what `analyse` wrote and the records."""
 
 import base64
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ....store import read_json
-from ...config.codes import Classes, read_classes
+from ...config.codes import read_classes
+from ...config.runs import Run
 from ...config.study import Study
-from ...run.progress import duration
 from ...run.record import read_record
+from ..names import NETWORKS, OPTIMIZERS, SOURCES
 from ..page import render
-from ..records import describe_data, origin_of
+from ..published import FULL_SCALE, PUBLISHED
+from ..records import origin_of
 from ..sections import SECTIONS
-from ..verdicts.claims import RULE, comparison_table, read_claims, statements, verdict_table
+from ..verdicts.claims import RULE, comparison_table, read_claims, statements
+from .provenance import provenance
 
 NOTEBOOK = "notebook.html"
+TITLE = "“A Bop and Beyond”, reproduced"
+PAPER = {
+    "title": "A Bop and Beyond: A Second Order Optimizer for Binarized Neural Networks",
+    "authors": "C. D. Suarez-Ramirez, M. Gonzalez-Mendoza, L. Chang, G. Ochoa-Ruiz, "
+    "M. A. Duran-Vega",
+    "place": "CVPR Workshops 2021",
+    "arxiv": "2104.05124",
+}
+ASKED = (
+    "The weights of a binary network are −1 or +1, and Bop trains them by flipping: a weight flips "
+    "where the running mean m of its gradient asks for the other sign and exceeds a threshold. "
+    "Bop2ndOrder, which the paper proposes, divides m by the root of a running mean of squared "
+    "gradients first."
+)
+# What a scale is; the paper's needs no excuse.
+SCALES = {
+    "quick": "narrow networks, few images and epochs: it shows that everything works from end to "
+    "end, and decides nothing",
+    "small": "narrow networks and few epochs, as much as two CPU cores train in a day",
+    "paper": "everything as published",
+}
+FULL_WIDTH = {"binarynet": 128, "xnornet": 1, "birealnet": 1}
 
 
 def write_report(
@@ -35,126 +60,114 @@ def write_report(
     planned = study.experiments(scale)
     order = [name for name in SECTIONS if name in planned]
     order += [name for name in planned if name not in SECTIONS]
-    runs = list(study.runs(scale))
-    found = [read_record(results / "runs" / run) for run in runs]
-    records = [record.provenance for record in found if record is not None]
+    runs = study.runs(scale)
+    found = {run: read_record(results / "runs" / run) for run in runs}
+    records = {run: record.provenance for run, record in found.items() if record is not None}
+    links = {run: f"runs/{run}/" for run in records}
     page = render(
         "report.html.j2",
-        title=f"Bop and Bop2ndOrder: scale {scale}",
-        scale=scale,
-        sections=[_section(results, name) for name in order],
-        claims=_claims(results),
-        missing=_table(missing),
-        data=sorted({describe_data(record["data"]) for record in records}),
-        provenance=provenance(records, len(runs), read_classes()),
+        title=TITLE,
+        paper=PAPER,
+        done=[ASKED, trained(scale, runs.values())],
+        data=sorted({_data(record) for record in records.values()}),
+        claims=_claims(results, links),
+        sections=[_section(results, name, links) for name in order],
+        published=None if scale == FULL_SCALE else published_table(),
+        missing=_table("Runs without a record", missing),
+        provenance=provenance(list(records.values()), len(runs), read_classes()),
     )
     (results / "report.html").write_text(page, encoding="utf-8")
 
 
-def provenance(records: list[dict], planned: int, classes: Classes) -> list[tuple[str, list[str]]]:
-    """What the records say of their origin, as lines under headings; counts where they differ.
-
-    Args:
-        records: the content of each provenance.json.
-        planned: number of runs of the scale.
-        classes: the codes that were shown to do the same (`read_classes`).
-    """
-    seconds = sum(record["train_seconds"] or 0 for record in records)
-    commits = [
-        f"{(record['commit'] or 'unknown')[:12]}{' with changes' if record['dirty'] else ''}"
-        for record in records
+def trained(scale: str, runs: Iterable[Run]) -> str:
+    """In a sentence: what the runs of a scale train, how large, on which images."""
+    runs = list(runs)
+    networks: dict[tuple[str, str], set[float]] = {}
+    for run in runs:
+        settings = run.settings
+        place = settings.network.name, settings.data.source
+        networks.setdefault(place, set()).add(settings.network.width)
+    parts = [
+        f"{NETWORKS[name]} ({_widths(name, widths)}) on {SOURCES[source]}"
+        for (name, source), widths in networks.items()
     ]
-    data = [
-        f"{record['data']['name']}: {origin_of(record['data'])}, sha256 {record['data']['sha256']}"
-        for record in records
+    epochs = sorted({run.settings.epochs for run in runs})
+    span = f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
+    return (
+        f"This page reports {len(runs):,} trainings at the scale {scale} ({SCALES[scale]}): "
+        f"{', '.join(parts)}, for {span} epochs."
+    )
+
+
+def _widths(network: str, widths: Iterable[float]) -> str:
+    """How wide a network is, against the published one: 1/8 and 1/4 of its width."""
+    of = [Fraction(width / FULL_WIDTH[network]).limit_denominator(64) for width in sorted(widths)]
+    if of == [1]:
+        return "as wide as published"
+    return f"{' and '.join('all' if part == 1 else str(part) for part in of)} of its width"
+
+
+def published_table() -> dict[str, Any]:
+    """The numbers that the papers publish, apart from ours."""
+    rows = [
+        {
+            "data": SOURCES[source],
+            "network": NETWORKS[network],
+            "optimizer": OPTIMIZERS[optimizer],
+            "top-1 accuracy (%), one run": f"{value:.1f}",
+        }
+        for (source, network, optimizer), value in PUBLISHED.items()
     ]
-    return [
-        ("Runs", [f"{len(records)} of {planned} have a record"]),
-        ("Training time", [f"{duration(seconds)} in all"]),
-        ("Data", _counted(data)),
-        ("Hardware", _counted(_hardware(record) for record in records)),
-        ("Numerics", _counted(_pairs(record["numerics"]) for record in records)),
-        ("Versions", _counted(_pairs(record["versions"]) for record in records)),
-        ("Code", made_by(records, classes) + _counted(f"commit {commit}" for commit in commits)),
-    ]
+    return _table("Published numbers", rows)
 
 
-def made_by(records: list[dict], classes: Classes) -> list[str]:
-    """How many codes trained the records: a line for those that were shown to do the same."""
-    named = {e["training"]["hash"]: same[0]["training"]["hash"] for same in classes for e in same}
-    groups: dict[str | None, list[tuple[str | None, str | None]]] = {}
-    for record in records:
-        code = (record["code"] or {}).get("training")
-        groups.setdefault(named.get(code, code), []).append((code, record["device"]))
-    lines = []
-    for first, made in groups.items():
-        codes = {code for code, _ in made}
-        known = _number(len(codes), "code") if first else "codes that are not known"
-        line = f"{_number(len(made), 'record')} by {known}"
-        if len(codes) > 1:
-            line += ", shown to do the same on the CPU (docs/workflow.md)"
-        if unseen := sum(code != first and device != "cpu" for code, device in made):
-            line += f"; {unseen} trained on a GPU by code shown to do the same on the CPU only"
-        lines.append(line)
-    return lines
+def _data(provenance: dict[str, Any]) -> str:
+    """A sentence: the images of a record by name, and where they came from."""
+    data = provenance["data"]
+    source = SOURCES[provenance["settings"]["data"]["source"]]
+    return f"{source}: {origin_of(data)} (sha256 {data['sha256'][:12]})."
 
 
-def _claims(results: Path) -> dict[str, Any] | None:
+def _claims(results: Path, links: dict[str, str]) -> dict[str, Any] | None:
     """The verdicts, and each claim with its comparisons; None where they are not judged yet."""
     table = read_claims(results)
     if table is None:
         return None
     each = [
-        {**row, "table": comparison_table(table, row["claim"]).content()}
+        {**row, "table": {**comparison_table(table, row["claim"]).content(), "links": links}}
         for row in statements(table).to_dict("records")
     ]
-    return {"rule": RULE, "verdicts": verdict_table(table).content(), "each": each}
+    return {"rule": RULE, "each": each}
 
 
-def _section(results: Path, name: str) -> dict[str, Any]:
+def _section(results: Path, name: str, links: dict[str, str]) -> dict[str, Any]:
     folder = results / name
     try:
         section = read_json(folder / "exhibits.json")
     except FileNotFoundError:
-        return {"experiment": name, "title": name, "asks": "", "exhibits": [], "missing": [],
-                "notebook": None}  # fmt: skip
+        title = name.replace("_", " ").capitalize()
+        return {"experiment": name, "title": title, "short": title, "asks": "", "finding": "",
+                "exhibits": [], "missing": []}  # fmt: skip
     for exhibit in section["exhibits"]:
+        # What all rest on is said once, at the end of the section.
+        exhibit["caption"] = exhibit["caption"].removesuffix(section["basis"]).rstrip()
         if exhibit["kind"] == "figure":
             png = (folder / f"{exhibit['name']}.png").read_bytes()
             exhibit["image"] = base64.b64encode(png).decode()
+        else:
+            exhibit["links"] = links
     notebook = f"{name}/{NOTEBOOK}" if (folder / NOTEBOOK).is_file() else None
-    return {**section, "notebook": notebook}
+    short = section["title"].partition(" (")[0]
+    return {"finding": "", **section, "short": short, "notebook": notebook}
 
 
-def _table(rows: Sequence[dict[str, str]]) -> dict[str, Any]:
+def _table(title: str, rows: Sequence[dict[str, str]]) -> dict[str, Any]:
     columns = list(rows[0]) if rows else []
     return {
+        "title": title,
+        "caption": "",
         "columns": columns,
-        "words": [True] * len(columns),
+        "words": [not str(rows[0][name])[:1].isdigit() for name in columns],
         "rows": [list(row.values()) for row in rows],
+        "links": {},
     }
-
-
-def _counted(lines: Iterable[str]) -> list[str]:
-    """Each line once, the commonest first, with its number of runs where there are several."""
-    counts = sorted(Counter(lines).items(), key=lambda item: (-item[1], item[0]))
-    if len(counts) == 1:
-        return [counts[0][0]]
-    return [f"{line} ({_number(count, 'run')})" for line, count in counts]
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' if count > 1 else ''}"
-
-
-def _hardware(record: dict[str, Any]) -> str:
-    if record["processor"] is None:
-        return "unknown"
-    gpu = "" if record["device"] == "cpu" else f"{record['device']} in {record['precision']}, "
-    return f"{gpu}{record['processor']['model']}, {record['processor']['cores']} cores"
-
-
-def _pairs(values: dict[str, Any] | None) -> str:
-    if values is None:
-        return "unknown"
-    return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)

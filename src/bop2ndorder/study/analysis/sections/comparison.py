@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..exhibits import Exhibits, Picture, Table, interval, mean_cell
 from ..names import NETWORKS, SOURCES, TUNED, choice_of, schedule_text, slug, with_labels
-from ..published import published_top1
+from ..published import FULL_SCALE, published_top1
 from ..records import ACCURACY, HYPERPARAMETERS, SPLITS, Records
 from ..statistics import over_seeds
 from ..style import panels
@@ -79,12 +79,9 @@ def final_table(records: Records) -> Table:
         ],
     }
     note = ""
-    if table["published_top1"].notna().any():
-        note = (
-            f" Published: single runs at full scale on {SOURCES[records.experiment]}; they bear "
-            "comparison with ours only at the scale paper."
-        )
-        columns["published at full scale (%)"] = table["published_top1"].map(mean_cell)
+    if _bears_comparison(records, table):
+        note = f" Published: single runs on {SOURCES[records.experiment]}."
+        columns["published (%)"] = table["published_top1"].map(mean_cell)
     if records.experiment == "imagenet":
         columns["test top-5 (%)"] = table["top5"].map(mean_cell)
     columns["training accuracy (%)"] = table["train_top1"].map(mean_cell)
@@ -107,7 +104,7 @@ def accuracy_picture(records: Records) -> Picture | None:
     if table["mean"].isna().all():
         return None
     networks = list(table["network"].unique())
-    has_published = table["published_top1"].notna().any()
+    has_published = _bears_comparison(records, table)
     colours, _ = line_styles(runs)
     counts = [int((table["network"] == name).sum()) for name in networks]
     figure, grid = panels(
@@ -140,14 +137,13 @@ def accuracy_picture(records: Records) -> Picture | None:
     grid[-1][0].set_xlabel(ACCURACY[records.accuracy])
     if has_published:
         grid[0][1].set_title("published", loc="left")
-        grid[-1][1].set_xlabel(f"{SOURCES[records.experiment]},\nfull scale (%)")
+        grid[-1][1].set_xlabel(f"{SOURCES[records.experiment]} (%)")
         for row in grid:
             row[1].tick_params(axis="y", length=0)
             row[1].margins(x=0.25)
             row[1].xaxis.set_major_locator(MaxNLocator(3))
     right = (
-        f" Right, on an axis of its own: the published number on {SOURCES[records.experiment]} "
-        "at full scale."
+        f" Right, on an axis of its own: the published number on {SOURCES[records.experiment]}."
         if has_published
         else ""
     )
@@ -161,3 +157,8 @@ def accuracy_picture(records: Records) -> Picture | None:
         + ".",
         figure,
     )
+
+
+def _bears_comparison(records: Records, table: pd.DataFrame) -> bool:
+    """Whether the published numbers may stand beside ours: at full scale, on the same images."""
+    return records.scale == FULL_SCALE and table["published_top1"].notna().any()

@@ -11,7 +11,8 @@ from ..records import ACCURACY, Records
 from ..statistics import mean_interval
 from ..style import image_axis
 
-DASHES = ("", (4, 1.5), (1, 1), (5, 1, 1, 1), (3, 1, 1, 1, 1, 1))
+# Later lines lie on top, and show in their gaps the earlier ones where they coincide.
+DASHES = ("", (5, 3), (1.2, 2), (6, 2, 1.2, 2), (3, 2, 1, 2, 1, 2), (9, 3))
 LINE = "Line: mean over seeds; band: its 95 % interval, or both seeds where there are only two."
 
 
@@ -47,8 +48,8 @@ def draw_curves(
     if labels:  # else none of their records is there
         sns.lineplot(
             drawn, x="images_seen", y=column, hue="label", hue_order=labels, palette=colours,
-            style="label", style_order=labels, dashes=dashes, errorbar=band, legend="full",
-            err_kws={"alpha": 0.18, "linewidth": 0}, ax=axes,
+            style="label", style_order=labels, dashes=dashes, legend="full",
+            errorbar=band, err_kws={"alpha": 0.18, "linewidth": 0}, ax=axes,
         )  # fmt: skip
     if axes.get_legend():
         axes.get_legend().remove()
@@ -59,19 +60,21 @@ def draw_curves(
 def draw_flip_rates(axes: Axes, history: pd.DataFrame, colours: dict, dashes: dict) -> None:
     """Flips per weight and step on a logarithmic axis; epochs without a flip leave a gap."""
     flips = history.assign(flip_rate=history["flip_rate"].where(history["flip_rate"] > 0))
+    # Before they are drawn: seaborn then averages logarithms, of which no band reaches below 0.
+    axes.set_yscale("log")
     draw_curves(axes, flips, "flip_rate", colours, dashes)
-    axes.set(yscale="log", ylabel="flips per weight and step")
+    axes.set(ylabel="flips per weight and step")
 
 
 def line_styles(runs: pd.DataFrame) -> tuple[dict[str, str], dict]:
-    """Colour by optimizer, dashes where several labels share one.
+    """Colour by optimizer, dashes by label, so that no line is told by its colour alone.
 
     Args:
         runs: `Records.runs` with a column "label".
     """
     optimizers = runs.drop_duplicates("label").set_index("label")["optimizer"]
-    places = optimizers.groupby(optimizers).cumcount() % len(DASHES)
-    return optimizers.map(COLOURS).to_dict(), places.map(dict(enumerate(DASHES))).to_dict()
+    dashes = {label: DASHES[at % len(DASHES)] for at, label in enumerate(optimizers.index)}
+    return optimizers.map(COLOURS).to_dict(), dashes
 
 
 def describe_curve(records: Records) -> str:

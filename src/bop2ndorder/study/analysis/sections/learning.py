@@ -42,7 +42,7 @@ def convergence(records: Records) -> Picture | None:
         "convergence",
         "Convergence and flip rates",
         f"{describe_curve(records)} Flip rate: flips per binary weight and step, mean over the "
-        f"epoch. {LINE}",
+        f"epoch. {LINE} On the logarithmic axis both are those of the logarithm.",
         "Lines of accuracy, and of flip rates on a logarithmic axis, over training images seen; "
         f"one line for each of: {', '.join(colours)}.",
         figure,
