@@ -46,7 +46,23 @@ def bare(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bare")
     alone = ["--no-index", "--no-deps", "--target", str(folder)]
     subprocess.run([*PIP, "install", *alone, str(wheel[0])], check=True)
-    waiting, seen = needs(folder), set()
+    link(needs(folder), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exporter(tmp_path_factory):
+    """A folder with what else torch's exporter to ONNX takes, where it is installed."""
+    pytest.importorskip("onnx", reason="needs onnx and onnxscript")
+    pytest.importorskip("onnxscript", reason="needs onnx and onnxscript")
+    folder = tmp_path_factory.mktemp("exporter")
+    link(["onnx", "onnxscript"], folder)
+    return folder
+
+
+def link(names: list[str], folder: Path) -> None:
+    """Link packages, and all that they require, into a folder."""
+    waiting, seen = list(names), set()
     while waiting:
         name = canonicalize_name(waiting.pop())
         if name in seen:
@@ -57,7 +73,6 @@ def bare(wheel, tmp_path_factory):
         for top in {file.parts[0] for file in package.files} - {"..", "__pycache__"}:
             if not (folder / top).exists():
                 (folder / top).symlink_to(package.locate_file(top))
-    return folder
 
 
 def needs(folder: Path) -> list[str]:
@@ -73,9 +88,9 @@ def required(lines: list[str]) -> list[str]:
     return [r.name for r in found if not r.marker or r.marker.evaluate({"extra": ""})]
 
 
-def run(folder: Path, code: str, cwd: Path) -> str:
-    """What a Python prints that has its standard library and the packages of one folder."""
-    path = f"import sys; sys.path.append({str(folder)!r})\n"
+def run(folder: Path, code: str, cwd: Path, *others: Path) -> str:
+    """What a Python prints that has its standard library and the packages of some folders."""
+    path = f"import sys; sys.path += {[*map(str, (folder, *others))]}\n"
     command = [sys.executable, "-I", "-S", "-c", path + code]
     ended = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
@@ -118,6 +133,96 @@ assert all((p.abs() == 1).all() for p in binary)
 print("names", *(name for name in sys.modules if name.startswith("bop2ndorder.study")))
 """
     assert run(bare, code, tmp_path).splitlines()[-1] == "names"
+
+
+def test_a_network_made_binary_learns_under_a_scheduler_and_resumes(bare, tmp_path):
+    """`binarize_`, LambdaLR for 100 steps, all states through a file after 50, `summary`."""
+    code = """
+import os
+os.environ["OMP_NUM_THREADS"] = "1"
+import torch
+from torch import nn
+from bop2ndorder.binary import binary_parameters
+from bop2ndorder.convert import binarize_
+from bop2ndorder.optim import Bop2ndOrder
+from bop2ndorder.summary import summary
+
+def begin():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.Hardtanh(), nn.Flatten(), nn.Linear(128, 16),
+        nn.BatchNorm1d(16), nn.Linear(16, 4),
+    )
+    binary, real = binary_parameters(binarize_(net, skip=["6"]))
+    flip, adam = Bop2ndOrder(binary, gamma=0.03), torch.optim.Adam(real, lr=0.01)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(flip, lambda step: 0.97**step)
+    return net, flip, adam, scheduler
+
+def train(net, flip, adam, scheduler, steps):
+    for step in steps:
+        images, labels = batches[step]
+        loss = nn.functional.cross_entropy(net(images), labels)
+        net.zero_grad()
+        loss.backward()
+        flip.step()
+        adam.step()
+        scheduler.step()
+    return loss.item()
+
+torch.manual_seed(1)
+patterns = torch.randn(4, 1, 6, 6)
+batches = []
+for _ in range(100):
+    labels = torch.randint(4, (32,))
+    batches.append((patterns[labels] + torch.randn(32, 1, 6, 6), labels))
+
+through = begin()
+loss = train(*through, range(100))
+first = begin()
+train(*first, range(50))
+torch.save([part.state_dict() for part in first], "states")
+resumed = begin()
+for part, state in zip(resumed, torch.load("states", weights_only=True)):
+    part.load_state_dict(state)
+train(*resumed, range(50, 100))
+assert abs(through[1].param_groups[0]["lr"] / 0.97**100 - 1) < 1e-9
+weights, others = (part[0].state_dict() for part in (through, resumed))
+assert all(torch.equal(others[name], weight) for name, weight in weights.items())
+net = through[0]
+assert all((net[i].weight.abs() == 1).all() for i in (0, 4)) and not (net[6].weight == 1).any()
+assert sum(state["flips"] for state in through[1].state.values()) > 100
+print(loss)
+print(summary(net, (1, 6, 6)))
+"""
+    loss, *_, total = run(bare, code, tmp_path).splitlines()
+    assert float(loss) < 0.2, "guessing has ln 4"
+    binary, real, layers = 72 + 2048, 8 + 16 + 16 + 32 + 68, 16 * 72 + 2048 + 64
+    buffers = 2 * (8 + 16)
+    size = binary // 8 + 4 * (real + buffers) + 2 * 8
+    assert total.split() == ["total", *(f"{n:,}" for n in (binary, real, 0, layers, size))]
+
+
+def test_the_network_of_the_readme_goes_to_onnx(bare, exporter, tmp_path):
+    """And onnx's own evaluator finds what torch does."""
+    code = """
+import os, warnings
+os.environ["OMP_NUM_THREADS"] = "1"
+import onnx, torch
+from onnx.reference import ReferenceEvaluator
+from bop2ndorder.networks import binarynet
+torch.manual_seed(0)
+net = binarynet(width=4, dense=16, image_size=16)
+net(torch.randn(8, 3, 16, 16))
+images = torch.randn(5, 3, 16, 16)
+warnings.simplefilter("ignore")
+made = torch.onnx.export(net.eval(), (images,), "net.onnx", external_data=False, verbose=False)
+model = onnx.load("net.onnx")
+onnx.checker.check_model(model, full_check=True)
+(logits,) = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: images.numpy()})
+torch.testing.assert_close(torch.from_numpy(logits), net(images).detach())
+print("held")
+"""
+    assert run(bare, code, tmp_path, exporter).splitlines()[-1] == "held"
 
 
 def test_the_command_of_the_library_alone_says_what_to_install(bare, tmp_path):
