@@ -62,7 +62,8 @@ gpu:  ## on a machine with a GPU: the tests of training on one, and how fast it 
 	python -m benchmarks.page
 
 docs: $(READY)  ## the documentation as a site that opens offline: docs/_build/html/index.html
-	sphinx-build --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@# whole, or pages that are as they were keep the old list of pages beside them
+	sphinx-build --builder html --fail-on-warning --keep-going --fresh-env --write-all --quiet docs docs/_build/html
 
 docs-links: $(READY)  ## whether the links that lead out of it lead somewhere: over the network
 	sphinx-build --builder linkcheck --keep-going --quiet docs docs/_build/links

@@ -23,6 +23,8 @@ from bop2ndorder.study.run.updates import make_schedule
 HERE = Path(__file__).resolve().parent
 WEIGHTS = 1024
 INK, GREY, PLUS, MINUS = "#333333", "#AAAAAA", "#0072B2", "#D55E00"
+# Root mean square of the gradient by the width of BinaryNet: docs/plan.md, "Reference gradient".
+REFERENCE_GRADIENT = {16: 8.1e-5, 128: 4.6e-6}
 CORRECTIONS = {None: "biased", "constant": "corrected", "adam": "adam"}
 
 
@@ -30,12 +32,18 @@ def main(folder: Path = HERE / "figures") -> list[str]:
     """Draw everything into `folder`; what flips.md must say word for word."""
     folder.mkdir(exist_ok=True)
     quoted = []
-    for draw in (draw_one_weight, draw_noise_floor, draw_flip_rates, draw_first_steps):
+    for draw in (
+        draw_one_weight,
+        draw_noise_floor,
+        draw_flip_rates,
+        draw_measures,
+        draw_first_steps,
+    ):
         with look():
             figure, found = draw()
             (folder / f"{draw.__name__.removeprefix('draw_')}.png").write_bytes(png(figure))
         quoted += found
-    return quoted + held_thresholds()
+    return quoted + held_thresholds() + thresholds_of_bop()
 
 
 def noise(steps: int, weights: int = WEIGHTS, seed: int = 0) -> Tensor:
@@ -149,7 +157,7 @@ def draw_noise_floor() -> tuple[Figure, list[str]]:
             )
             by_step = steps_apart(values[[0, -1]] / gamma[[0, -1]])
             by_floor = steps_apart([v / floor(g) for v, g in zip(values, gamma, strict=True)])
-            quoted.append(f"| {name} | {rule} | {by_step} | {by_floor} |")
+            quoted.append(f"| {name} | {rule} | {memory(run)} | {by_step} | {by_floor} |")
         if name == "imagenet":
             quoted.append(f"{biased[-1] / spread_at_the_end(run):.0e} of the true spread")
     right.set(xscale="log", yscale="log", xlabel="gamma", ylabel="threshold", xlim=(1e-10, 1),
@@ -189,6 +197,27 @@ def thresholds(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     at = np.linspace(0, steps - 1, 201).round().astype(int)
     gamma, sigma, threshold = (np.array([of(int(step)) for step in at]) for of in found)
     return gamma, threshold, threshold * gamma / np.sqrt(sigma)
+
+
+def memory(run: Run) -> str:
+    """The sum of gamma over a run: how often m could forget all that it was."""
+    steps, (gamma, *_) = schedules(run)
+    return f"{sum(map(gamma, range(steps))):.2g}"
+
+
+def thresholds_of_bop() -> list[str]:
+    """The published threshold of Bop at the first and at the last gamma, in both measures."""
+    arms = load_study(HERE.parent / "params.yaml").entries("paper", "cifar10")
+    settings = next(e.run.settings for e in arms if e.arm == "bop").model_dump()
+    gamma = make_schedule(settings["optimizer"]["gamma"], 1, settings["epochs"])
+    ends = [gamma(0), gamma(settings["epochs"] - 1)]
+    quoted = []
+    for width, gradient in REFERENCE_GRADIENT.items():
+        sizes = [settings["optimizer"]["threshold"] / gradient / np.array(of) for of in (
+            ends, [floor(gamma) for gamma in ends])]  # fmt: skip
+        by_step, by_floor = (" → ".join(f"{size:.2g}" for size in pair) for pair in sizes)
+        quoted.append(f"| {width} | {gradient:g} | {by_step} | {by_floor} |")
+    return quoted
 
 
 def spread_at_the_end(run: Run) -> float:
@@ -255,6 +284,49 @@ def flip_rate(gamma: float, threshold: float) -> float:
         for _, state in follow(lambda p: Bop(p, gamma, threshold), noise(2 * settling))
     ]
     return (counts[-1] - counts[settling - 1]) / WEIGHTS / settling
+
+
+def draw_measures() -> tuple[Figure, list[str]]:
+    """How many weights a threshold keeps from m's sign, in the two measures of a threshold."""
+    steps = 500
+    gradients = noise(steps)
+    figure, rows = panels(1, 2, 3.9, sharey=True)
+    at_ten = []
+    for gamma, colour in (
+        (1e-6, "#D55E00"),
+        (1e-4, "#F0B27A"),
+        (1e-2, "#6E9BC5"),
+        (1e-1, "#12355B"),
+    ):
+        look = {
+            "color": colour,
+            "label": f"gamma {schedule_text(gamma)}: gamma T = {gamma * steps:g}",
+        }
+        for axes, unit, times in (
+            (rows[0][0], gamma, [0.1, 1, 3, 10, 30, 100]),
+            (rows[0][1], floor(gamma), [0.05, 0.1, 0.3, 1, 2, 3]),
+        ):
+            found = [off(gamma, n * unit, gradients) for n in times]
+            axes.plot(times, found, "o-", markersize=4, **look)
+            if unit == gamma < 1e-3:
+                at_ten.append(f"{found[times.index(10)]:.1f} %")
+    rows[0][0].set(xscale="log", xlabel="threshold, in steps of m", ylim=(0, 52),
+                   ylabel="% of weights that have the sign of m")  # fmt: skip
+    rows[0][1].set(xscale="log", xlabel="threshold, in noise floors")
+    legend_below(figure, 2)
+    return figure, [f"at ten steps it keeps {at_ten[0]} and {at_ten[1]} of the weights"]
+
+
+def off(gamma: float, threshold: float, gradients: Tensor) -> float:
+    """Percentage of weights under Bop that are due after a step, mean over the second half."""
+    shares = [
+        (weights * state["m"] > 0).float().mean().item()
+        for step, (weights, state) in enumerate(
+            follow(lambda p: Bop(p, gamma, threshold), gradients)
+        )
+        if 2 * step >= len(gradients)
+    ]
+    return 100 * sum(shares) / len(shares)
 
 
 def draw_first_steps() -> tuple[Figure, list[str]]:

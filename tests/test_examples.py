@@ -31,11 +31,17 @@ def code_of(page: str) -> str:
     )
 
 
-def test_five_minutes_learn(tmp_path, monkeypatch, capsys):
+def test_five_minutes_learn_and_thresholds_are_set(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(code_of("index.md"), names)
     *flips, accuracy = capsys.readouterr().out.splitlines()
+    exec(code_of("flips.md"), names)
+    assert float(capsys.readouterr().out) == pytest.approx(100)
+    assert names["flip"].param_groups[0]["threshold"] == pytest.approx((0.01 / 1.99) ** 0.5)
+    sizes = torch.cat([weight.grad.flatten() for weight in names["binary"]])
+    assert names["of_bop"](0) == pytest.approx(1e-5 * sizes.square().mean().sqrt().item())
+    assert names["of_bop2ndorder"](0) == pytest.approx(1e-5)
     assert len(flips) == len(binary_layers(names["model"]))
     assert 0 < max(float(line.split()[1]) for line in flips)
     assert int(accuracy.removesuffix("% right")) > 90
