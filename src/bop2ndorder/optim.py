@@ -53,6 +53,14 @@ class Bop(FlipOptimizer):
         m_t = m_{t-1} + \gamma\,(g_t - m_{t-1}), \qquad
         w_t = -w_{t-1} \text{ where } w_{t-1} m_t > \tau
 
+    **Which threshold.** It has the unit of a gradient, so what suits one network or layer does not
+    suit another. In steps of m it is ``threshold / (gamma rms(g))``: so many typical gradients in a
+    row carry m to it, and far below one step it does nothing. Where gamma times the number of steps
+    of a training is far below 1, m never settles and this number alone decides, whatever gamma is
+    (:class:`.StepsOfM`). Where it is far above 1, noise spreads m by one noise floor,
+    ``rms(g) sqrt(gamma / (2 - gamma))``, and 1 to 3 of these tell a mean from noise.
+    docs/flips.md, "Choosing a threshold", says more.
+
     Args:
         params: parameters whose entries are exactly -1 or +1, or groups of them.
         gamma: adaptivity rate in (0, 1], the share of the newest gradient in the mean; the smaller,
@@ -134,6 +142,11 @@ class Bop2ndOrder(FlipOptimizer):
 
     Beside the same gamma decaying without a threshold the first two are at -1.2 (-3.3 to +0.9)
     and -0.8 (-6.8 to +5.2). All of it: docs/flips.md and results/small/noise_floor.
+
+    The noise floor (:class:`.NoiseFloor`) is the measure where gamma times the number of steps of a
+    training is far above 1. Far below 1, m never settles, and the threshold counts in steps of m
+    (:class:`.StepsOfM`), ``threshold / gamma`` once v has settled: so many gradients in a row carry
+    m to it, whatever gamma is. With a correction it is ``threshold a / (gamma sqrt(b))``.
 
     Args:
         params: parameters whose entries are exactly -1 or +1, or groups of them.
