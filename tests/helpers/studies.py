@@ -17,7 +17,7 @@ def cut_down(limit: int = 20, batch_size: int = 10) -> dict:
     quick = study["scales"]["quick"]
     for data in quick["data"].values():
         data["limit"] = limit
-    sizes = {"epochs": 1, "batch_size": batch_size}
+    sizes = {"epochs": 1, "batch_size": batch_size, "stop_after": None}
     for experiment in quick["experiments"].values():
         experiment["set"] |= sizes
         for arm in filter(None, experiment.get("arms", {}).values()):  # null: left out
