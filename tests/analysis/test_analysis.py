@@ -17,7 +17,6 @@ from bop2ndorder.study.analysis.records import load_records
 from bop2ndorder.study.analysis.sections import (
     comparison,
     hyperparameters,
-    learning,
     noise_floor,
     normalization,
     schedules,
@@ -31,9 +30,7 @@ from bop2ndorder.study.analysis.sections.experiments import exhibits_of, run_tab
 from bop2ndorder.study.analysis.style import panels
 from bop2ndorder.study.config import load_study
 
-EXPERIMENTS = (
-    "normalization", "hyperparameters", "schedules", "cifar10", "imagenet", "noise_floor"
-)  # fmt: skip
+EXPERIMENTS = load_study("params.yaml").experiments("quick")
 POLYNOMIAL = {"kind": "polynomial", "start": 1e-2, "end": 1e-5, "power": 1.0, "until": 1.0}
 EXPONENTIAL = {"kind": "exponential", "start": 1e-4, "rate": 0.1, "every": 100.0}
 
@@ -217,6 +214,7 @@ def test_without_any_record_there_are_tables_and_no_figures(study, tmp_path, nam
     analyse(name, study.entries("quick"), tmp_path, "quick")
     shown = json.loads((tmp_path / name / "exhibits.json").read_text())
     assert {exhibit["kind"] for exhibit in shown["exhibits"]} == {"table"}
+    assert shown["finding"] == ""
     assert len(shown["missing"]) == len({e.run.id for e in study.entries("quick", name)})
     assert not list((tmp_path / name).glob("*.png"))
     summarise(study.entries("quick", name), tmp_path, "quick")
@@ -237,6 +235,8 @@ def test_some_records_are_enough(study, tmp_path, name, there):
     assert {"table", "runs"} < set(shown), "and a picture"
     assert all(f"{len(missing)} of {len(runs)} runs missing" in e.caption for e in shown.values())
     assert rounded(section_of(name).load().headline(records))
+    said = section_of(name).load().finding(records)
+    assert said == "" or said[-1] == "." and "nan" not in said
 
 
 def test_tables_say_how_many_seeds_are_there():
@@ -274,31 +274,6 @@ def test_same_records_give_the_same_bytes_and_old_files_go(study, results):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert {"table.csv", "table.md", "convergence.png", "convergence.svg"} <= set(before)
     assert max(len(content) for content in before.values()) < 90_000
-
-
-def test_tuned_settings_stand_apart_from_published_ones():
-    column = "test_top1_percent"
-    arms = {"bop": "bop", "tuned_bop": "bop", "biased": "biased", "tuned_biased": "biased"}
-    rows = [
-        {column: 60.0 + place, "arm": arm, "optimizer": optimizer, "train_on": "all"}
-        for place, (arm, optimizer) in enumerate(arms.items())
-    ]
-    records = made_up("cifar10", [{**row, "source": "cifar10"} for row in rows])
-    table = comparison.final(records)
-    assert table["label"].tolist() == [
-        "Bop (published settings)",
-        "Bop (tuned)",
-        "Bop2ndOrder, biased (published settings)",
-        "Bop2ndOrder, biased (tuned)",
-    ]
-    assert table["published_top1"].tolist() == pytest.approx(
-        [91.3, np.nan, 91.9, np.nan], nan_ok=True
-    )
-    parts = learning._parts(records)
-    assert {title: list(part["label"]) for title, part in parts.items()} == {
-        "published settings": ["Bop", "Bop2ndOrder, biased"],
-        "tuned": ["Bop", "Bop2ndOrder, biased"],
-    }
 
 
 def test_intervals_stand_beside_means():

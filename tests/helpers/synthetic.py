@@ -131,6 +131,8 @@ def _history(settings: dict, chance: random.Random) -> list[dict]:
                 "val_accuracy": None if settings["train_on"] == "all" else accuracy - 0.02,
                 "flip_rate": sum(flips.values()) / len(flips),
                 **flips,
+                "off": None if optimizer["name"] == "latent" else 0.05 * level,
+                "wait": None if optimizer["name"] == "latent" else 3.5,
                 "gamma": 1e-4,
                 "sigma": None,
                 "threshold": 1e-8,
@@ -150,6 +152,7 @@ def _quality(optimizer: dict) -> float:
         for value in (optimizer["gamma"], optimizer["threshold"])
     )
     scheduled = any(isinstance(optimizer[name], dict) for name in ("gamma", "threshold"))
+    threshold = threshold or 1e-12
     away = abs(math.log10(gamma / centre[0])) + 0.6 * abs(math.log10(threshold / centre[1]))
     return 0.92 + 0.02 * scheduled - centre[2] * min(away, 3)
 

@@ -19,6 +19,7 @@ OPTIMIZERS = {
     "corrected": "Bop2ndOrder, corrected",
     "adam": "Bop2ndOrder, Adam's correction",
     "latent": "latent weights",
+    "sign": "sign rule",
 }
 # Of Okabe and Ito, told apart by colour-blind readers.
 COLOURS = {
@@ -27,8 +28,8 @@ COLOURS = {
     "corrected": "#009E73",
     "adam": "#CC79A7",
     "latent": "#555555",
+    "sign": "#000000",
 }
-TUNED, PUBLISHED = "tuned", "published settings"
 SCHEDULES = {"none": "#777777", "exponential": "#E69F00", "polynomial": "#56409C"}
 SOURCES = Names(
     digits="handwritten digits", cifar10="CIFAR-10", imagenette="Imagenette", imagenet="ImageNet"
@@ -89,25 +90,14 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")
 
 
-def choice_of(arms: pd.Series) -> pd.Series:
-    """How the settings of each arm were chosen, by its name: those of tuned_bop were tuned, and
-    those of bop beside it are as published; empty where neither is the case."""
-    words = {arm: frozenset(arm.split("_")) for arm in arms}
-    tuned = {found - {TUNED} for found in words.values() if TUNED in found}
-    return arms.map(
-        lambda arm: TUNED if TUNED in words[arm] else PUBLISHED if words[arm] in tuned else ""
-    )
-
-
 def with_labels(runs: pd.DataFrame) -> pd.DataFrame:
     """`Records.runs` with a column "label" that tells apart the settings of each network.
 
-    The optimizer's name where that is enough; with how they were chosen or the arm's name, and
-    then with a number, where several settings share it.
+    The optimizer's name where that is enough; with the arm's name, and then with a number, where
+    several settings share it.
     """
     label = runs["optimizer"].map(OPTIMIZERS)
-    chosen = choice_of(runs["arm"])
-    arm = chosen.where(chosen != "", runs["arm"].str.replace("_", " "))
+    arm = runs["arm"].str.replace("_", " ")
     label = label.where(_settings_per(runs, label) == 1, label + " (" + arm + ")")
     crowded = _settings_per(runs, label) > 1
     rank = runs["setting"].groupby([runs["network"], label]).transform(lambda s: pd.factorize(s)[0])

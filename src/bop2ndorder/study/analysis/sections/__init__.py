@@ -20,7 +20,12 @@ class Section:
     module: str
 
     def load(self) -> ModuleType:
-        """The module, with `exhibits` and `headline`; loaded here, since it takes a second."""
+        """The module; loaded here, since it takes a second.
+
+        It has exhibits(records); headline(records), numbers for `dvc metrics`; and
+        finding(records), what a person would say was found, in one to three sentences, "" where the
+        records do not say.
+        """
         return importlib.import_module(f".{self.module}", __name__)
 
 
@@ -35,6 +40,24 @@ SECTIONS = {
         "XNOR-Net and Bi-Real Net on {}",
         "The same with networks whose first and last layers are real-valued. (Section 5.3.)",
         "comparison",
+    ),
+    "rules": Section(
+        "Rules and schedules apart",
+        "How much of the difference between Bop and Bop2ndOrder is the rule, and how much the "
+        "schedules that the paper gives it? (Beyond the paper.)",
+        "rules",
+    ),
+    "grid": Section(
+        "A fair grid",
+        "How much does accuracy depend on gamma and threshold where thresholds mean the same to "
+        "both rules? (Beyond the paper.)",
+        "grid",
+    ),
+    "length": Section(
+        "Length of training",
+        "Does the difference between Bop and Bop2ndOrder depend on how many epochs the published "
+        "schedules are compressed to? (Beyond the paper.)",
+        "length",
     ),
     "hyperparameters": Section(
         "Hyperparameters",

@@ -1,20 +1,24 @@
 """Sections 5.2 and 5.3, and any other experiment: settings against each other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from ..exhibits import Exhibits, Picture, Table, interval, mean_cell
-from ..names import NETWORKS, SOURCES, TUNED, choice_of, schedule_text, slug, with_labels
+from ..names import NETWORKS, OPTIMIZERS, SOURCES, schedule_text, slug, with_labels
 from ..published import FULL_SCALE, published_top1
 from ..records import ACCURACY, HYPERPARAMETERS, SPLITS, Records
 from ..statistics import over_seeds
 from ..style import panels
 from .costs import cost_table
 from .curves import line_styles
+from .effects import apart, model_of, spoken
 from .learning import convergence, flip_rates
-from .reaching import images_table
+from .reaching import images_table, sooner
 
+BIASED, BOP = OPTIMIZERS["biased"], OPTIMIZERS["bop"]
 KEYS = ["network", "label", "optimizer", "arm", "setting", "source"]
 
 
@@ -39,13 +43,36 @@ def headline(records: Records) -> dict:
     return found if len(found) > 1 else next(iter(found.values()))
 
 
+def finding(records: Records) -> str:
+    """Of each network biased against Bop, or the best setting where it has not both."""
+    networks, said = list(dict.fromkeys(records.runs["network"])), []
+    for network in networks:
+        runs = with_labels(records.runs[records.runs["network"] == network])
+        if text := _finding(records, runs):
+            where = f"with {NETWORKS[network]}, " if len(networks) > 1 else ""
+            said.append(f"{where}{text}.")
+    return " ".join(f"{text[:1].upper()}{text[1:]}" for text in said)
+
+
+def _finding(records: Records, runs: pd.DataFrame) -> str:
+    model = model_of(replace(records, runs=runs), "label")
+    if model is None or len(model.means) < 2:
+        return ""
+    if not model.means.keys() >= {BIASED, BOP}:
+        best = max(model.means, key=model.means.__getitem__)
+        return f"{spoken(best)} is the most accurate of {len(model.means)}"
+    text = apart(model.contrast({BIASED: 1.0, BOP: -1.0}), BIASED, BOP)
+    pair = runs[runs["label"].isin([BIASED, BOP]) & ~runs["missing"].astype(bool)]
+    pace = sooner(records, pair, BIASED, BOP)
+    return f"after the last epoch {text}; {pace}" if pace else f"after the last epoch {text}"
+
+
 def final(records: Records) -> pd.DataFrame:
     """One row a setting.
 
     Returns:
         network, label, optimizer, arm, setting, source, those of `over_seeds`, top5, train_top1,
-        flip_rate (means over seeds, of the last epoch) and published_top1 (empty for tuned
-        settings, and on other images).
+        flip_rate (means over seeds, of the last epoch) and published_top1 (empty on other images).
     """
     runs = with_labels(records.runs)
     table = over_seeds(runs, KEYS, records.accuracy)
@@ -54,10 +81,8 @@ def final(records: Records) -> pd.DataFrame:
     ].mean()
     means.columns = ["top5", "train_top1", "flip_rate"]
     published = [
-        np.nan if chosen == TUNED else published_top1(records.experiment, *known)
-        for chosen, known in zip(
-            choice_of(table["arm"]), table[["source", "network", "optimizer"]].values, strict=True
-        )
+        published_top1(records.experiment, *known)
+        for known in table[["source", "network", "optimizer"]].values
     ]
     return table.merge(means.reset_index(), on=KEYS).assign(published_top1=published)
 

@@ -73,6 +73,7 @@ def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str
         "experiment": experiment,
         "title": section.title.format(records.images),
         "asks": section.asks,
+        "finding": section.load().finding(records),
         "basis": records.basis(),
         "exhibits": [exhibit.write(folder) for exhibit in exhibits_of(records).values()],
         "missing": records.missing,

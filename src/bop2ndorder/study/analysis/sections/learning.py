@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
 
 from ..exhibits import Picture
-from ..names import NETWORKS, choice_of, with_labels
+from ..names import NETWORKS, with_labels
 from ..records import Records
 from ..style import image_axis, legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, draw_flip_rates, history_of, line_styles
@@ -18,7 +18,7 @@ LAYERS = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, 256
 
 
 def convergence(records: Records) -> Picture | None:
-    """Accuracy above, flip rate below, one column a network, tuned settings apart."""
+    """Accuracy above, flip rate below, one column a network."""
     parts = _parts(records)
     runs = pd.concat(parts.values())
     history = history_of(records, runs, ["label"])
@@ -50,12 +50,10 @@ def convergence(records: Records) -> Picture | None:
 
 
 def _parts(records: Records) -> dict[str, pd.DataFrame]:
-    """Title -> its runs: a network each, or its tuned and its other settings each."""
-    runs = records.runs.assign(chosen=choice_of(records.runs["arm"]))
-    several = runs["network"].nunique() > 1
+    """Title -> its runs: a network each."""
     return {
-        "\n".join(filter(None, [NETWORKS[network] if several else "", chosen])): with_labels(part)
-        for (network, chosen), part in runs.groupby(["network", "chosen"], sort=False)
+        NETWORKS[network]: with_labels(part)
+        for network, part in records.runs.groupby("network", sort=False)
     }
 
 

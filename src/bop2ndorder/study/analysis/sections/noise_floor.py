@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, interval, signed, signed_interval
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, interval, signed
 from ..names import number_text, schedule_kind, schedule_start, schedule_text
 from ..records import ACCURACY, Records
 from ..statistics import joined, mean_interval, over_seeds
 from ..style import legend_below, panels
 from .curves import band
+from .effects import effect_cell
 
 KEYS = ["decay", "gamma_start", "gamma", "times"]
 CONSTANT, DECAYING = "constant", "decaying"
@@ -42,6 +43,26 @@ def headline(records: Records) -> dict:
             "gammas_apart_points": apart.loc[apart["decay"] == decay, "difference"].abs().max(),
         }
     return found
+
+
+def finding(records: Records) -> str:
+    table = accuracy(records)
+    constant = table[(table["decay"] == CONSTANT) & table["mean"].notna()]
+    if constant.empty:
+        return ""
+    best = constant.loc[constant["mean"].idxmax()]
+    height = f"{number_text(best['times'])} times the noise floor" if best["times"] else "none"
+    text = (
+        f"With a constant gamma the best threshold is {height}, at gamma {best['gamma']} "
+        f"({best['mean']:.1f} %)"
+    )
+    if best["times"] and pd.notna(best["effect"]):
+        text += f", {signed(best['effect'])} points from none"
+    without = table[(table["decay"] == DECAYING) & (table["times"] == 0)].dropna(subset=["mean"])
+    if len(without):
+        reached = f"{without['mean'].max():.1f} %"
+        text += f"; a gamma that decays reaches {reached} without any threshold"
+    return f"{text}."
 
 
 def accuracy(records: Records) -> pd.DataFrame:
@@ -122,7 +143,7 @@ def accuracy_table(records: Records) -> Table:
         ACCURACY[records.accuracy]: [accuracy_cell(row) for row in table.itertuples()],
         "95 % interval": [interval(row.low, row.high) for row in table.itertuples()],
         "above no threshold (points)": [
-            "" if row.times == 0 else _points(row.effect, row.effect_low, row.effect_high)
+            "" if row.times == 0 else effect_cell(row.effect, row.effect_low, row.effect_high)
             for row in table.itertuples()
         ],
         "flips per weight and step, last epoch": [
@@ -168,7 +189,7 @@ def _differences(table: pd.DataFrame, name: str, title: str, what: str) -> Table
         "gamma": table["gamma"],
         AXIS: table["times"].map(number_text),
         "difference (points)": [
-            _points(row.difference, row.low, row.high) for row in table.itertuples()
+            effect_cell(row.difference, row.low, row.high) for row in table.itertuples()
         ],
         "seeds": table["n"].astype(str),
     }
@@ -251,8 +272,3 @@ def _runs(records: Records) -> pd.DataFrame:
         gamma=runs["gamma"].map(schedule_text),
         times=runs["threshold"].map(lambda threshold: threshold["times"]),
     )
-
-
-def _points(value: float, low: float, high: float) -> str:
-    """A difference with its interval: +1.2 (−0.3 to +2.7)."""
-    return signed(value) if pd.isna(low) else f"{signed(value)} ({signed_interval(low, high)})"

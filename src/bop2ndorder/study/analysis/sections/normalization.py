@@ -1,5 +1,7 @@
 """Section 5.1.1: batch or layer normalization, biased or bias-corrected updates."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell
@@ -8,6 +10,7 @@ from ..records import Records
 from ..statistics import over_seeds
 from ..style import legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, history_of, line_styles
+from .effects import apart, contrast_of, model_of
 
 NORMS = {"batch": "batch normalization", "layer": "layer normalization"}
 
@@ -21,6 +24,18 @@ def headline(records: Records) -> dict:
         f"{row.norm}_{row.optimizer}": {"val_top1": row.mean, "std": row.std, "seeds": row.n}
         for row in _accuracy(records).itertuples()
     }
+
+
+def finding(records: Records) -> str:
+    runs = records.runs
+    labelled = replace(records, runs=runs.assign(arm=runs["norm"] + "/" + runs["optimizer"]))
+    model, said = model_of(labelled), []
+    for norm in dict.fromkeys(runs["norm"]):
+        found = contrast_of(model, {f"{norm}/biased": 1.0, f"{norm}/corrected": -1.0})
+        if text := apart(found, "biased", "corrected"):
+            said.append(f"with {NORMS[norm]} {text}")
+    text = "; ".join(said)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def accuracy_table(records: Records) -> Table:

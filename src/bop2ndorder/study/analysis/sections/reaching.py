@@ -7,9 +7,11 @@ from matplotlib.ticker import EngFormatter
 from ..exhibits import Table
 from ..names import NETWORKS, with_labels
 from ..records import SPLITS, Records
-from ..statistics import bounded_interval, images_to_reach, joined
+from ..statistics import Model, bounded_interval, images_to_reach, joined
+from .effects import spoken
 
 LEVELS = 3  # so many accuracies are shown
+STRIDE = 5  # percent
 
 
 def images_of_run(records: Records, run: str, level: float) -> tuple[float, float]:
@@ -66,6 +68,42 @@ def _reaching(records: Records, runs: pd.Series, level: float) -> dict:
         "metric": records.curve,
         "runs": joined(runs),
     }
+
+
+def sooner(records: Records, runs: pd.DataFrame, one: str, other: str) -> str:
+    """Which of two settings learns sooner, in words.
+
+    At the highest multiple of `STRIDE` that all their runs reach, and none within its first epoch.
+
+    Args:
+        records: of the experiment.
+        runs: those of the two that have a record, with a column "label".
+        one, other: their labels.
+
+    Returns:
+        A sentence without its full stop; "" where there is no such accuracy.
+    """
+    if records.history.empty:
+        return ""
+    for level in range(100 - STRIDE, 0, -STRIDE):
+        bounds = np.array([images_of_run(records, run, level) for run in runs["run"]])
+        if (bounds[:, 0] == bounds[:, 1]).all():
+            break
+    else:
+        return ""
+    model = Model.of(runs.assign(images=np.log(bounds[:, 0])), "images", "label")
+    slow, fast = (one, other) if model.means[one] > model.means[other] else (other, one)
+    found = model.contrast({slow: 1.0, fast: -1.0})
+    ratio = np.exp(found.estimate)
+    many = f"{ratio:.1f} times as many" if ratio >= 1.05 else "about as many"
+    text = (
+        f"{spoken(slow)} needs {many} images as {spoken(fast)} to reach a "
+        f"{SPLITS[records.curve]} accuracy of {level} %"
+    )
+    if pd.isna(found.low):
+        return text
+    chance = ", which may be chance" if found.low <= 0 else ""
+    return f"{text} [{np.exp(found.low):.1f} to {np.exp(found.high):.1f}]{chance}"
 
 
 def _cell(row) -> str:

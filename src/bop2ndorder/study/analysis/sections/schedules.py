@@ -1,14 +1,17 @@
 """Section 5.1.4: what a schedule on one hyperparameter, or on all, changes."""
 
+from dataclasses import replace
+
 import pandas as pd
 from matplotlib.lines import Line2D
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, signed
 from ..names import OPTIMIZERS, SCHEDULES, schedule_kind, slug
 from ..records import ACCURACY, HYPERPARAMETERS, Records
-from ..statistics import over_seeds
+from ..statistics import difference, over_seeds
 from ..style import legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, history_of
+from .effects import apart, contrast_of, model_of
 
 SCHEDULED = (*HYPERPARAMETERS, "lr")
 TARGETS = {"lr": "learning rate"}
@@ -28,6 +31,16 @@ def headline(records: Records) -> dict:
         else:
             of_one[f"{slug(row.target)}_{row.schedule}"] = {"effect_points": row.effect}
     return found
+
+
+def finding(records: Records) -> str:
+    runs = _scheduled(records)
+    kinds = runs["optimizer"].str.cat([runs["target"], runs["schedule"]], "/")
+    model = model_of(replace(records, runs=runs.assign(arm=kinds)))
+    optimizers = list(dict.fromkeys(runs["optimizer"]))
+    sides = [[f"{name}/{kind}" for name in optimizers] for kind in ("all/polynomial", "none/none")]
+    said = apart(contrast_of(model, difference(*sides)), "accuracy", "that without a schedule")
+    return f"With polynomial schedules on all hyperparameters {said}." if said else ""
 
 
 def effects(records: Records) -> pd.DataFrame:

@@ -1,0 +1,98 @@
+"""Differences between the arms of an experiment, of one model of all its runs: cells and words."""
+
+from collections.abc import Hashable, Mapping
+from math import ceil
+
+import numpy as np
+import pandas as pd
+
+from ..exhibits import signed, signed_interval
+from ..records import Records
+from ..statistics import Contrast, Model, joined
+
+COLUMNS = ("estimate", "low", "high", "half_width", "n", "metric", "weights", "experiment")
+NOTHING = Contrast(np.nan, np.nan, 0)
+
+
+def model_of(records: Records, arm: str = "arm") -> Model | None:
+    """The model of all runs that have a record, with seeds as blocks; None where none has.
+
+    Args:
+        records: of the experiment.
+        arm: column of `Records.runs` that tells its arms apart.
+    """
+    if records.runs[records.accuracy].isna().all():
+        return None
+    return Model.of(records.runs, records.accuracy, arm)
+
+
+def contrast_of(model: Model | None, weights: Mapping[Hashable, float]) -> Contrast:
+    """A weighted sum of arms' means; empty where an arm has no record."""
+    if model is None or not weights.keys() <= model.means.keys():
+        return NOTHING
+    return model.contrast(weights)
+
+
+def effect_row(records: Records, model: Model | None, weights: Mapping[str, float]) -> dict:
+    """A contrast as a row of a table.
+
+    Returns:
+        estimate, low, high (95 %), half_width (points), n (seeds of the arm that has the fewest),
+        metric, weights (arm=weight, with spaces between), experiment, and runs (ids of the arms'
+        runs).
+    """
+    found = contrast_of(model, weights)
+    runs = records.runs[records.runs["arm"].isin(weights)].dropna(subset=[records.accuracy])
+    fewest = min(int((runs["arm"] == arm).sum()) for arm in weights)
+    words = " ".join(f"{arm}={weight:g}" for arm, weight in weights.items())
+    half = (found.high - found.low) / 2
+    values = (found.estimate, found.low, found.high, half, fewest, records.accuracy, words)
+    row = dict(zip(COLUMNS, (*values, records.experiment), strict=True))
+    return {**row, "runs": joined(runs["run"])}
+
+
+def seeds_for(half_width: float, n: int, wanted: float) -> int | None:
+    """Seeds an arm that an interval would take to be so narrow; None where it is, or is unknown.
+
+    Args:
+        half_width: of the interval, in points.
+        n: seeds an arm that it rests on.
+        wanted: half-width to reach, in points.
+    """
+    if pd.isna(half_width) or half_width <= wanted:
+        return None
+    return ceil(n * (half_width / wanted) ** 2)
+
+
+def effect_cell(estimate: float, low: float, high: float) -> str:
+    """A cell of a table: +1.2 (−0.3 to +2.7), the difference alone without an interval."""
+    limits = "" if pd.isna(low) else f" ({signed_interval(low, high)})"
+    return f"{signed(estimate)}{limits}"
+
+
+def spoken(name: str) -> str:
+    """An optimizer's name as part of a sentence: Bop2ndOrder (biased)."""
+    first, _, rest = name.partition(", ")
+    return f"{first} ({rest})" if rest else name
+
+
+def apart(found: Contrast, of: str, against: str) -> str:
+    """A difference in words: Bop is 2.1 points below latent weights [1.0 to 3.2].
+
+    Args:
+        found: accuracy of the one less that of the other.
+        of, against: what they are called.
+
+    Returns:
+        A sentence without its full stop; "" for an empty difference.
+    """
+    if pd.isna(found.estimate):
+        return ""
+    side = "below" if found.estimate < 0 else "above"
+    of, against = spoken(of), spoken(against)
+    text = f"{of} is {abs(found.estimate):.1f} points {side} {against}"
+    if pd.isna(found.low):
+        return f"{text} (too few seeds for an interval)"
+    low, high = (found.low, found.high) if side == "above" else (-found.high, -found.low)
+    chance = ", which may be chance" if low <= 0 else ""
+    return f"{text} [{low:.1f} to {high:.1f}]{chance}".replace("-", "−")

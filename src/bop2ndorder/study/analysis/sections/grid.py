@@ -1,0 +1,214 @@
+"""Beyond the paper: gamma x threshold in steps of m, the same for both rules."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, mean_cell
+from ..names import OPTIMIZERS, number_text
+from ..records import ACCURACY, Records
+from ..statistics import difference, joined, over_seeds, robustness
+from ..style import panels
+from .effects import apart, contrast_of, effect_cell, effect_row, model_of
+
+SIGN, BOP, SECOND = "sign", "bop", "bop2ndorder"
+NAMES = {SIGN: OPTIMIZERS["sign"], BOP: OPTIMIZERS["bop"], SECOND: OPTIMIZERS["biased"]}
+STEPS = "threshold (steps of m)"
+# What the history says of the last epoch, where it says it.
+AUDIT = {"off": "off (%)", "wait": "wait (steps)"}
+GIVEN = (
+    "Bop's thresholds are in steps of m because it is given the size of a typical gradient, which "
+    "Bop2ndOrder claims to find by itself."
+)
+
+
+def exhibits(records: Records) -> Exhibits:
+    return [heat_maps(records), rules_table(records), cells_table(records)]
+
+
+def headline(records: Records) -> dict:
+    """Per rule: mean and spread over the cells with a threshold; and the difference of means."""
+    found = {
+        row.arm: {"mean": row.mean, "spread": row.spread, "cells": row.cells}
+        for row in rules(records).itertuples()
+    }
+    return {**found, "difference": {"points": less_bop(records)["estimate"]}}
+
+
+def finding(records: Records) -> str:
+    labelled, weights = _less_bop(records)
+    said = apart(contrast_of(model_of(labelled), weights), NAMES[SECOND], NAMES[BOP])
+    if not said:
+        return ""
+    text = f"On average over gammas and thresholds, {said}"
+    spread = {row.arm: row.spread for row in rules(records).itertuples()}
+    if not any(map(pd.isna, spread.values())):
+        more = f"{spread[SECOND]:.1f} points (standard deviation) against {spread[BOP]:.1f}"
+        text += f"; its accuracy varies by {more}"
+    return f"{text}. {GIVEN}"
+
+
+def cells(records: Records) -> pd.DataFrame:
+    """One row an arm and cell of its grid.
+
+    Returns:
+        arm, gamma, times (the threshold in steps of m; 0 for the sign rule), those of `over_seeds`,
+        off (share of all weights that are due after a step) and wait (steps), of the last epoch,
+        mean over seeds; empty where records do not say.
+    """
+    runs = _cells_of(records).merge(_last_audit(records), on="run", how="left")
+    keys = ["arm", "gamma", "times"]
+    table = over_seeds(runs, keys, records.accuracy)
+    return table.merge(runs.groupby(keys, sort=False)[[*AUDIT]].mean().reset_index(), on=keys)
+
+
+def rules(records: Records) -> pd.DataFrame:
+    """One row a rule, over its cells with a threshold above 0 that have a record.
+
+    Returns:
+        arm, cells (how many), mean, spread (standard deviation over cells), best and worst
+        (percent), metric and runs (ids).
+    """
+    rows = []
+    for arm, of_arm in cells(records).groupby("arm", sort=False):
+        found = robustness(of_arm["mean"])
+        if arm != SIGN and found["settings"]:
+            named = {"arm": arm, "cells": found["settings"], "mean": of_arm["mean"].mean()}
+            numbers = {name: found[name] for name in ("spread", "best", "worst")}
+            runs = joined(of_arm["runs"].replace("", np.nan))
+            rows.append({**named, **numbers, "metric": records.accuracy, "runs": runs})
+    columns = ["arm", "cells", "mean", "spread", "best", "worst", "metric", "runs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def less_bop(records: Records) -> dict:
+    """Mean accuracy over cells with a threshold, Bop2ndOrder less Bop; see `effect_row`."""
+    labelled, weights = _less_bop(records)
+    return effect_row(labelled, model_of(labelled), weights)
+
+
+def _less_bop(records: Records) -> tuple[Records, dict[str, float]]:
+    """The records with each cell as an arm, and the weights of the difference."""
+    runs = _cells_of(records)
+    names = runs["arm"].str.cat([runs[key].map(number_text) for key in ("gamma", "times")], "/")
+    sides = [list(dict.fromkeys(names[runs["arm"] == arm])) for arm in (SECOND, BOP)]
+    return replace(records, runs=runs.assign(arm=names)), difference(*sides)
+
+
+def _cells_of(records: Records) -> pd.DataFrame:
+    times = [t["times"] if isinstance(t, dict) else t for t in records.runs["threshold"]]
+    return records.runs.assign(times=times, gamma=records.runs["gamma"].astype(float))
+
+
+def _last_audit(records: Records) -> pd.DataFrame:
+    """Off and wait of each run's last epoch."""
+    history = records.history.reindex(columns=["run", "epoch", *AUDIT])
+    last = history.sort_values("epoch").drop_duplicates("run", keep="last")
+    return last[["run", *AUDIT]].astype({name: float for name in AUDIT})
+
+
+def rules_table(records: Records) -> Table:
+    table = rules(records)
+    row = less_bop(records)
+    shown = pd.DataFrame(
+        {
+            "rule": table["arm"].map(NAMES),
+            "cells": table["cells"].astype(str),
+            "mean (%)": table["mean"].map(mean_cell),
+            "spread (points)": table["spread"].map(mean_cell),
+            "best (%)": table["best"].map(mean_cell),
+            "worst (%)": table["worst"].map(mean_cell),
+        }
+    )
+    cell = effect_cell(row["estimate"], row["low"], row["high"])
+    return Table(
+        "rules",
+        "Both rules over gamma × threshold",
+        "Validation accuracy over the cells with a threshold above 0; spread: standard deviation "
+        f"over cells. {NAMES[SECOND]} less {NAMES[BOP]}, mean over cells: {cell} points, in "
+        f"brackets the 95 % interval. {GIVEN}",
+        table,
+        shown,
+    )
+
+
+def cells_table(records: Records) -> Table:
+    table = cells(records)
+    shown = {
+        "rule": table["arm"].map(NAMES),
+        "gamma": table["gamma"].map(number_text),
+        STEPS: table["times"].map(number_text),
+        ACCURACY[records.accuracy]: [accuracy_cell(row) for row in table.itertuples()],
+        AUDIT["off"]: [mean_cell(100 * off, digits=2) for off in table["off"]],
+        AUDIT["wait"]: table["wait"].map(mean_cell),
+    }
+    return Table(
+        "table",
+        "Every cell",
+        "Validation accuracy after the last epoch. Off: share of all weights that a step leaves "
+        "with the sign of m, which without a threshold would flip; wait: off by the flip rate, the "
+        "steps that such a weight waits on average; both of the last epoch.",
+        table,
+        pd.DataFrame(shown),
+    )
+
+
+def heat_maps(records: Records) -> Picture | None:
+    """Rows: rules, each with the row of the sign rule; columns: accuracy, off, wait."""
+    table = cells(records)
+    if table["mean"].isna().all():
+        return None
+    table = table.assign(off=100 * table["off"])
+    known = {"mean": "accuracy (%)", **{n: t for n, t in AUDIT.items() if table[n].notna().any()}}
+    figure, grid = panels(2, len(known), 5.6, sharey=True)
+    for arm, row in zip((BOP, SECOND), grid, strict=True):
+        here = table[table["arm"].isin([SIGN, arm])]
+        for name, axes in zip(known, row, strict=True):
+            _draw_cells(axes, here, name, _colours(table[name], name))
+            axes.set(title=f"{NAMES[arm]}\n{known[name]}", xlabel="gamma", ylabel="")
+        row[0].set_ylabel(STEPS)
+    low, high = table["mean"].min(), table["mean"].max()
+    beside = (
+        " Beside it, of the last epoch, the share of weights that are off, that is due after a "
+        "step, and how many steps they wait on average."
+        if len(known) > 1
+        else ""
+    )
+    return Picture(
+        "heatmaps",
+        "Gamma × threshold in steps of m",
+        "Validation accuracy after the last epoch, mean over seeds; at a threshold of 0 both rules "
+        f"are the sign rule, trained once.{beside} {GIVEN} Empty where a record is missing.",
+        "Grids of coloured cells, threshold down and gamma across, a row of grids for each rule: "
+        f"{', '.join(known.values())}. Accuracy goes from {low:.1f} to {high:.1f} %.",
+        figure,
+    )
+
+
+def _colours(values: pd.Series, name: str) -> Normalize:
+    """One scale for both rules; of a wait, a logarithmic one."""
+    positive = values[values > 0]
+    if name == "wait" and len(positive):
+        return LogNorm(positive.min(), max(positive.max(), positive.min() * 1.01))
+    return Normalize(values.min(), values.max())
+
+
+def _draw_cells(axes: Axes, table: pd.DataFrame, name: str, norm: Normalize) -> None:
+    values = table.pivot_table(index="times", columns="gamma", values=name, dropna=False)
+    digits = 2 if name == "off" else 1
+    text = values.map(lambda value: "" if pd.isna(value) else f"{value:.{digits}f}")
+    if values.notna().any(axis=None):
+        sns.heatmap(
+            values, ax=axes, norm=norm, cmap="viridis" if name == "mean" else "cividis",
+            annot=text, fmt="", annot_kws={"size": 8.5}, linewidths=1.5, cbar=False,
+            mask=values.isna() | ((values <= 0) & (name == "wait")),
+        )  # fmt: skip
+    axes.set_xticks(np.arange(len(values.columns)) + 0.5, map(number_text, values.columns))
+    labels = ["0, sign rule" if times == 0 else number_text(times) for times in values.index]
+    axes.set_yticks(np.arange(len(values.index)) + 0.5, labels)
+    axes.tick_params(length=0, rotation=0)
+    axes.grid(False)

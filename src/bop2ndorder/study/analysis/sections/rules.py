@@ -1,0 +1,184 @@
+"""Beyond the paper: what of biased less Bop is the rule, and what the schedules."""
+
+from textwrap import fill
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..exhibits import Exhibits, Picture, Table, interval, mean_cell, signed
+from ..names import COLOURS, OPTIMIZERS, schedule_text
+from ..records import ACCURACY, HYPERPARAMETERS, Records
+from ..statistics import difference, over_seeds
+from ..style import panels
+from .effects import apart, contrast_of, effect_cell, effect_row, model_of, seeds_for, spoken
+
+RULES = ("sign", "bop", "biased")
+# Half-widths, in points, that intervals should not exceed.
+MAIN, STEP = 0.7, 0.9
+BOP, BIASED = "bop_published", "sign_polynomial"
+# Each path leads from Bop as published to 5.2, whose threshold holds nothing: the sign rule.
+FIRST = {
+    "the learning rate": (BOP, "bop_exponential"),
+    "the rule at Bop's schedule": ("bop_exponential", "sign_exponential"),
+    "gamma's schedule under the sign rule": ("sign_exponential", BIASED),
+}
+SECOND = {
+    "the learning rate": (BOP, "bop_exponential"),
+    "gamma's schedule under Bop's rule": ("bop_exponential", "bop_polynomial"),
+    "the rule at 5.2's schedule": ("bop_polynomial", BIASED),
+}
+PATHS = {"first the rule": FIRST, "first the schedule": SECOND}
+
+
+def exhibits(records: Records) -> Exhibits:
+    return [path_picture(records), arms_table(records), effects_table(records)]
+
+
+def headline(records: Records) -> dict:
+    """Points of each main effect, and of each step from Bop to biased."""
+    rows = effects(records)
+    return {
+        part: {row.key: row.estimate for row in of_part.itertuples()}
+        for part, of_part in rows.groupby("part", sort=False)
+    }
+
+
+def finding(records: Records) -> str:
+    model = model_of(records)
+    whole = contrast_of(model, _step(BOP, BIASED))
+    said = apart(whole, f"{spoken(OPTIMIZERS['biased'])} with 5.2's schedules", "Bop as published")
+    if not said:
+        return ""
+    text = f"{said}; there it is the sign rule, for its threshold holds next to nothing."
+    steps = {name: contrast_of(model, _step(*arms)).estimate for name, arms in FIRST.items()}
+    if not any(map(pd.isna, steps.values())):
+        parts = ", ".join(f"{signed(p)} from {name}" for name, p in steps.items())
+        text += f" Changed one at a time: {parts}."
+    return text
+
+
+def effects(records: Records) -> pd.DataFrame:
+    """Main effects, and the steps of both paths from Bop to biased.
+
+    Returns:
+        part (main, and the names of `PATHS`), key, effect (words), those of
+        `effects.effect_row`, wanted (the half-width that should not be exceeded) and seeds (that
+        an arm would need for it; empty where it has them).
+    """
+    model, rows = model_of(records), []
+
+    def add(part: str, key: str, effect: str, weights: dict[str, float], wanted: float) -> None:
+        row = effect_row(records, model, weights)
+        seeds = seeds_for(row["half_width"], row["n"], wanted)
+        named = {"part": part, "key": key, "effect": effect}
+        rows.append({**named, **row, "wanted": wanted, "seeds": seeds})
+
+    arms = {gamma: [f"{rule}_{gamma}" for rule in RULES] for gamma in ("exponential", "polynomial")}
+    schedule = difference(arms["polynomial"], arms["exponential"])
+    add("main", "schedule", "gamma's schedule: 5.2's less Bop's", schedule, MAIN)
+    for of, against in (("sign", "bop"), ("sign", "biased"), ("biased", "bop")):
+        sides = [[f"{rule}_{gamma}" for gamma in arms] for rule in (of, against)]
+        text = f"rule: {OPTIMIZERS[of]} less {OPTIMIZERS[against]}"
+        add("main", f"{of}_less_{against}", text, difference(*sides), MAIN)
+    for name, path in PATHS.items():
+        for place, (effect, step) in enumerate(path.items(), 1):
+            add(name, f"step_{place}", effect, _step(*step), STEP)
+        add(name, "sum", "sum: biased less Bop", _step(BOP, BIASED), STEP)
+    return pd.DataFrame(rows).astype({"seeds": "Int64"})
+
+
+def _step(before: str, after: str) -> dict[str, float]:
+    return {after: 1.0, before: -1.0}
+
+
+def arms_table(records: Records) -> Table:
+    """Hyperparameters and accuracy of every arm."""
+    runs = records.runs
+    table = over_seeds(runs, ["arm"], records.accuracy)
+    first = runs.drop_duplicates("arm").set_index("arm")[[*HYPERPARAMETERS, "lr"]]
+    text = first.map(schedule_text)
+    shown = {
+        "arm": table["arm"].str.replace("_", ", "),
+        **{name: table["arm"].map(text[name]) for name in HYPERPARAMETERS},
+        "learning rate": table["arm"].map(text["lr"]),
+        ACCURACY[records.accuracy]: [mean_cell(row.mean, row.std, 2) for row in table.itertuples()],
+        "95 % interval": [interval(row.low, row.high) for row in table.itertuples()],
+        "seeds": [f"{row.n} of {row.planned}" for row in table.itertuples()],
+    }
+    return Table(
+        "table",
+        "Three rules and two schedules of gamma",
+        "Validation accuracy after the last epoch, mean and standard deviation over seeds. Arms: "
+        "rule, schedule of gamma, exponential as published with Bop, polynomial as in Section 5.2.",
+        table,
+        pd.DataFrame(shown),
+    )
+
+
+def effects_table(records: Records) -> Table:
+    """Main effects, and both ways to take biased less Bop apart."""
+    rows = effects(records)
+    names = {"main": "main effect", **{name: f"path, {name}" for name in PATHS}}
+    shown = {
+        "part": rows["part"].map(names),
+        "effect": rows["effect"],
+        "points": [effect_cell(row.estimate, row.low, row.high) for row in rows.itertuples()],
+        "half-width": ["–" if pd.isna(half) else f"{half:.1f}" for half in rows["half_width"]],
+        "n": rows["n"].astype(str),
+        f"seeds for {MAIN:g} or {STEP:g}": [
+            "" if pd.isna(seeds) else str(seeds) for seeds in rows["seeds"]
+        ],
+    }
+    return Table(
+        "effects",
+        "What the rule does, and what the schedules",
+        "Differences of validation accuracy in points, of one model with arms and seeds and one "
+        "residual variance; in brackets the 95 % interval. n: seeds of the arm that has the "
+        f"fewest. Last, where the half-width exceeds {MAIN:g} (main effects) or {STEP:g} points "
+        "(steps): the seeds an arm that would narrow it to that.",
+        rows,
+        pd.DataFrame(shown),
+    )
+
+
+def path_picture(records: Records) -> Picture | None:
+    """Two panels, a path each, from Bop as published to the sign rule with 5.2's schedules."""
+    rows = effects(records)
+    rows = rows[rows["part"] != "main"]
+    if rows["estimate"].isna().any():
+        return None
+    figure, [row] = panels(1, len(PATHS), 3.6, sharex=True)
+    said = []
+    for axes, (name, _) in zip(row, PATHS.items(), strict=True):
+        here = rows[rows["part"] == name]
+        _draw_path(axes, here)
+        axes.set_title(name)
+        steps = here.iloc[:-1].itertuples()
+        said.append(", ".join(f"{step.effect} {signed(step.estimate)}" for step in steps))
+    return Picture(
+        "path",
+        "From Bop to biased, one change at a time",
+        "Points of validation accuracy above Bop as published. Each bar begins where the one "
+        "before ends; its line is the 95 % interval of that step alone. The last bar is the sum: "
+        "the sign rule with the schedules of Section 5.2, which is what biased comes to there.",
+        f"Bars in steps from 0 to {signed(rows['estimate'].iloc[-1])} points, by two paths. "
+        f"{'. '.join(said)}.",
+        figure,
+    )
+
+
+def _draw_path(axes: Axes, rows: pd.DataFrame) -> None:
+    start = 0.0
+    for place, row in enumerate(rows.itertuples()):
+        begin = 0.0 if row.key == "sum" else start
+        end = begin + row.estimate
+        colour = COLOURS["latent"] if row.key == "sum" else COLOURS["biased"]
+        axes.barh(place, row.estimate, left=begin, height=0.55, color=colour, alpha=0.75)
+        if pd.notna(row.low):
+            axes.plot([begin + row.low, begin + row.high], [place] * 2, color="#222222")
+        axes.plot([end, end], [place, min(place + 1, len(rows) - 1)], color="#999999", linewidth=1)
+        start = end
+    axes.axvline(0, color="#999999", linewidth=1)
+    axes.set_yticks(range(len(rows)), [fill(text, 18) for text in rows["effect"]])
+    axes.set(xlabel="points above Bop", ylim=(len(rows) - 0.4, -0.6))
+    axes.grid(False, axis="y")

@@ -1,0 +1,229 @@
+"""Differences between arms, and the sections that are made of them, against other computations."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+from synthetic import made_up
+
+from bop2ndorder.study.analysis.sections import comparison, grid, length, noise_floor, rules
+from bop2ndorder.study.analysis.sections.effects import (
+    NOTHING,
+    apart,
+    effect_cell,
+    effect_row,
+    model_of,
+    seeds_for,
+)
+from bop2ndorder.study.analysis.sections.reaching import sooner
+from bop2ndorder.study.analysis.statistics import Contrast
+
+COLUMN = "val_top1_percent"
+NOISE = [0.3, -0.5, 0.2, 0.4, -0.1, -0.3]
+
+
+def records_of(experiment: str, arms: dict[str, list[float | None]], **columns: dict):
+    """Records with these values of each arm, a seed each; columns: arm -> value, by column."""
+    rows = [
+        {
+            COLUMN: np.nan if value is None else value,
+            "arm": arm,
+            "setting": arm,
+            "run": f"{arm}{seed}",
+            "seed": seed,
+            "missing": value is None,
+            **{name: values[arm] for name, values in columns.items()},
+        }
+        for arm, of_arm in arms.items()
+        for seed, value in enumerate(of_arm)
+    ]
+    return made_up(experiment, rows)
+
+
+def test_of_two_arms_the_model_says_what_a_paired_t_test_says():
+    one, other = [50.0, 52.0, 51.5, 53.0], [48.0, 51.0, 49.0, 52.5]
+    records = records_of("rules", {"a": one, "b": other})
+    row = effect_row(records, model_of(records), {"a": 1.0, "b": -1.0})
+    expected = ttest_rel(one, other).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+    assert row["estimate"] == pytest.approx(np.mean(one) - np.mean(other))
+    assert row["half_width"] == pytest.approx((expected.high - expected.low) / 2)
+    assert row["n"] == 4 and row["weights"] == "a=1 b=-1"
+    assert row["runs"].split() == [f"{arm}{seed}" for arm in "ab" for seed in range(4)]
+    nothing = effect_row(records, model_of(records), {"a": 1.0, "c": -1.0})
+    assert nothing["n"] == 0 and np.isnan(nothing["estimate"])
+
+
+def test_how_many_seeds_an_interval_would_take():
+    assert seeds_for(1.4, 8, 0.7) == 32, "twice as narrow takes four times as many"
+    assert seeds_for(0.7, 8, 0.7) is None and seeds_for(np.nan, 1, 0.7) is None
+    assert effect_cell(1.23, -0.34, 2.8) == "+1.2 (−0.3 to +2.8)"
+    assert effect_cell(-1.23, np.nan, np.nan) == "−1.2"
+
+
+def test_a_difference_in_words():
+    found = Contrast(-2.1, 0.5, 20)
+    low, high = found.interval()
+    assert apart(found, "Bop", "Bop2ndOrder, biased") == (
+        f"Bop is 2.1 points below Bop2ndOrder (biased) [{-high:.1f} to {-low:.1f}]"
+    )
+    chance = apart(Contrast(0.2, 0.5, 20), "a", "b")
+    assert chance == "a is 0.2 points above b [−0.8 to 1.2], which may be chance"
+    assert apart(Contrast(0.2, np.nan, 0), "a", "b").endswith("(too few seeds for an interval)")
+    assert apart(NOTHING, "a", "b") == ""
+
+
+def rule_records(gone: str = "", noise: float = 1.0):
+    """Means by hand: sign 50 and 54, bop 48 and 49, biased 51 and 52; bop as published 47."""
+    means = {
+        "sign_exponential": 50, "bop_exponential": 48, "biased_exponential": 51,
+        "sign_polynomial": 54, "bop_polynomial": 49, "biased_polynomial": 52, "bop_published": 47,
+    }  # fmt: skip
+    arms = {
+        arm: [
+            None if arm == gone else mean + noise * NOISE[(place + seed) % 6] for seed in range(6)
+        ]
+        for place, (arm, mean) in enumerate(means.items())
+    }
+    return records_of("rules", arms)
+
+
+def test_biased_less_bop_is_the_sum_of_its_steps_by_both_paths():
+    records = rule_records()
+    found = rules.effects(records).set_index(["part", "key"])["estimate"]
+    for part, steps in (("first the rule", [1, 2, 4]), ("first the schedule", [1, 1, 5])):
+        assert found[part].tolist() == pytest.approx([*steps, 7])
+    main = found["main"]
+    assert main["schedule"] == pytest.approx((54 + 49 + 52 - 50 - 48 - 51) / 3)
+    assert main["sign_less_bop"] == pytest.approx(3.5)
+    assert main["sign_less_biased"] == pytest.approx(0.5)
+    assert main["biased_less_bop"] == pytest.approx(3.0)
+    said = rules.finding(records)
+    assert said.startswith("Bop2ndOrder (biased) with 5.2's schedules is 7.0 points above Bop as ")
+    assert "+1.0 from the learning rate, +2.0 from the rule at Bop's schedule" in said
+
+
+def test_wide_intervals_say_how_many_seeds_they_lack():
+    assert rules.effects(rule_records())["seeds"].isna().all()
+    table = rules.effects(rule_records(noise=3)).set_index("part")
+    half = table.loc["first the rule", "half_width"].iloc[0]
+    assert half > 0.9 and (table["n"] == 6).all()
+    assert set(table.loc["first the rule", "seeds"]) == {int(np.ceil(6 * (half / 0.9) ** 2))}
+    schedule = table.loc["main"].iloc[0]
+    assert schedule["half_width"] == pytest.approx(half / np.sqrt(3)), "of three arms each"
+    shown = rules.effects_table(rule_records(noise=3)).shown
+    assert shown.columns[-1] == "seeds for 0.7 or 0.9"
+
+
+def test_a_path_without_one_of_its_arms_is_not_drawn():
+    assert rules.path_picture(rule_records()) is not None
+    gone = rule_records(gone="bop_polynomial")
+    assert rules.path_picture(gone) is None
+    found = rules.effects(gone).set_index(["part", "key"])["estimate"]
+    assert found["first the rule", "sum"] == pytest.approx(7, abs=0.2)
+    assert np.isnan(found["first the schedule", "step_2"])
+
+
+def grid_records():
+    """Two gammas, thresholds of 0, 1 and 10 steps; Bop2ndOrder is 2 points better throughout."""
+    arms, columns = {}, {"gamma": {}, "threshold": {}}
+    for gamma in (1e-3, 1e-2):
+        for arm, above in (("sign", 0), ("bop", 0), ("bop2ndorder", 2)):
+            for times in (0,) if arm == "sign" else (1, 10):
+                name = f"{arm} {gamma} {times}"
+                arms[name] = [50 + 3 * (times == 10) + above + noise for noise in NOISE[:3]]
+                columns["gamma"][name] = gamma
+                threshold = {"kind": "steps_of_m", "times": float(times), "gradient": 1e-4}
+                columns["threshold"][name] = 0.0 if arm == "sign" else threshold
+    records = records_of("grid", arms, **columns)
+    runs = records.runs.assign(arm=records.runs["arm"].str.partition(" ")[0])
+    history = pd.DataFrame(
+        {"run": run, "epoch": epoch, "off": epoch / 100, "wait": 2.0 * epoch}
+        for run in runs["run"]
+        for epoch in (1, 2)
+    )
+    return type(records)("grid", "quick", runs, history, [])
+
+
+def test_the_grid_compares_cells_with_a_threshold():
+    records = grid_records()
+    assert grid.less_bop(records)["estimate"] == pytest.approx(2)
+    table = grid.rules(records).set_index("arm")
+    assert table["cells"].tolist() == [4, 4] and "sign" not in table.index
+    assert table.loc["bop", "mean"] == pytest.approx(51.5)
+    assert table.loc["bop", "spread"] == pytest.approx(np.std([50, 50, 53, 53], ddof=1))
+    cells = grid.cells(records)
+    assert len(cells) == 10 and set(cells["off"]) == {0.02} and set(cells["wait"]) == {4.0}
+    said = grid.finding(records)
+    assert "Bop2ndOrder (biased) is 2.0 points above Bop" in said
+    picture = grid.heat_maps(records)
+    for told in (said, picture.caption, grid.rules_table(records).caption):
+        assert "given the size of a typical gradient" in told
+
+
+def test_the_grid_without_the_columns_of_older_records_shows_accuracy_alone():
+    records = grid_records()
+    older = type(records)("grid", "quick", records.runs, records.history.drop(columns="off"), [])
+    assert grid.cells(older)["off"].isna().all()
+    assert "the share of weights that are off" in grid.heat_maps(older).caption
+    older = type(records)("grid", "quick", records.runs, records.history[["run", "epoch"]], [])
+    assert "off" not in grid.heat_maps(older).caption
+
+
+def length_records():
+    """Biased less Bop is 1 point at 10 epochs, 3 at 100, 6 at 1000, which has one seed."""
+    arms, epochs = {}, {}
+    for long, above, seeds in ((10, 1, 6), (100, 3, 4), (1000, 6, 1)):
+        for name, plus in (("bop", 0), ("biased", above)):
+            arm = f"{name}_{long}"
+            arms[arm] = [60 + plus + noise for noise in NOISE[:seeds]]
+            epochs[arm] = long
+    return records_of("length", arms, epochs=epochs)
+
+
+def test_the_slope_weighs_lengths_by_their_seeds():
+    rows = length.differences(length_records())
+    assert rows["epochs"].dropna().tolist() == [10, 100, 1000]
+    assert rows["estimate"].tolist()[:3] == pytest.approx([1, 3, 6])
+    slope, _ = np.polyfit([1, 2, 3], [1, 3, 6], 1, w=np.sqrt([6, 4, 1]))
+    [found] = rows.loc[rows["kind"] == "slope", "estimate"]
+    assert found == pytest.approx(slope)
+    said = length.finding(length_records())
+    assert "+1.0 points after 10 epochs and +6.0 after 1000" in said
+
+
+def test_one_length_alone_has_no_slope():
+    records = records_of("length", {"bop_5": [60.0, 61.0], "biased_5": [62.0, 63.0]},
+                         epochs={"bop_5": 5, "biased_5": 5})  # fmt: skip
+    assert set(length.differences(records)["kind"]) == {"difference"}
+    assert length.finding(records).startswith("After 5 epochs Bop2ndOrder (biased) is 2.0 points")
+
+
+def test_how_many_times_as_many_images_in_words():
+    """Each epoch has 100 images: biased passes 50 % after 200, Bop half way between 200 and 300."""
+    rows = [
+        {"optimizer": "bop", "arm": "bop", "run": "bop", COLUMN: 60.0, "train_on": "all"},
+        {"optimizer": "biased", "arm": "biased", "run": "biased", COLUMN: 58.0, "train_on": "all"},
+    ]
+    rows = [{**row, "test_top1_percent": row[COLUMN]} for row in rows]
+    curves = {"bop": [0.2, 0.4, 0.6, 0.64], "biased": [0.2, 0.5, 0.52, 0.54]}
+    records = made_up("cifar10", rows, curves)
+    said = comparison.finding(records)
+    assert "Bop2ndOrder (biased) is 2.0 points below Bop (too few seeds" in said
+    assert said.endswith("Bop needs 1.2 times as many images as Bop2ndOrder (biased) to reach a "
+                         "training accuracy of 50 %.")  # fmt: skip
+    runs = records.runs.assign(label=["Bop", "other"])
+    never = made_up("cifar10", rows, {"bop": [0.2, 0.3], "biased": [0.0, 0.0]})
+    assert sooner(never, runs, "Bop", "other") == ""
+
+
+def test_the_best_threshold_in_words():
+    floor = {"kind": "noise_floor", "times": 2.0}
+    rows = [
+        {COLUMN: 40.0, "gamma": 1e-2, "threshold": {**floor, "times": 0.0}},
+        {COLUMN: 45.0, "gamma": 1e-2, "threshold": floor},
+    ]
+    assert noise_floor.finding(made_up("noise_floor", rows)) == (
+        "With a constant gamma the best threshold is 2 times the noise floor, at gamma 1e-2 "
+        "(45.0 %), +5.0 points from none."
+    )
