@@ -12,15 +12,20 @@ PARAMS = ROOT / "params.yaml"
 
 
 def cut_down(limit: int = 20, batch_size: int = 10) -> dict:
-    """The whole study, but at the scale `quick` one epoch on so many images of each split."""
+    """The whole study, but at the scale `quick` one epoch on so many images of each split.
+
+    The arms of `length`, which differ in their epochs alone, keep them.
+    """
     study = read(ROOT)
     quick = study["scales"]["quick"]
     for data in quick["data"].values():
         data["limit"] = limit
-    sizes = {"epochs": 1, "batch_size": batch_size, "stop_after": None}
-    for experiment in quick["experiments"].values():
-        experiment["set"] |= sizes
-        for arm in filter(None, experiment.get("arms", {}).values()):  # null: left out
+    sizes = {"epochs": 1, "batch_size": batch_size}
+    for name, experiment in quick["experiments"].items():
+        common = experiment.setdefault("set", {})
+        common |= sizes | ({"stop_after": 1} if "stop_after" in common else {})
+        arms = experiment.get("arms", {}) if name != "length" else {}
+        for arm in filter(None, arms.values()):  # null: left out
             chosen = arm.get("set", {})
             chosen |= {key: sizes[key] for key in sizes.keys() & chosen.keys()}
     return study
