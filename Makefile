@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark gpu docs docs-links lint lock dist clean-stale
+.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark gpu docs docs-links lint schema lock dist clean-stale
 .DEFAULT_GOAL := reproduce
 
 reproduce:  ## run the study at the scale of params.yaml and record it in DVC
@@ -72,6 +72,9 @@ lint: $(READY)  ## style of Python and Snakemake files
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile
+
+schema: $(READY)  ## params.schema.json, which editors check params.yaml with, as the code is now
+	python -m bop2ndorder.study.config.schema > params.schema.json
 
 lock: $(READY)  ## write requirements.lock anew from what .venv holds
 	.venv/bin/python -m pip freeze --exclude-editable \
