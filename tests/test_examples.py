@@ -24,6 +24,21 @@ def test_digits_learns_and_keeps_every_weight_binary(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 10
 
 
+def test_lightning_trains_with_both_optimizers(tmp_path):
+    pytest.importorskip("lightning", reason="needs lightning, which is in no extra")
+    example = runpy.run_path("examples/lightning_digits.py")
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    trainer = example["main"](epochs=10, default_root_dir=tmp_path, **quiet)
+    assert trainer.callback_metrics["accuracy"] > 0.8
+    flip, adam = trainer.optimizers
+    assert flip.param_groups[0]["lr"] == pytest.approx(0.01)
+    assert adam.param_groups[0]["lr"] == pytest.approx(0)
+    layers = binary_layers(trainer.lightning_module)
+    assert all(is_binary(layer.weight) for layer in layers.values())
+    assert sum(state["flips"] for state in flip.state.values()) > 100
+    assert [*tmp_path.rglob("*.ckpt")], "with the states of both"
+
+
 def code_of(page: str) -> str:
     """All Python of a page, which builds on what stands before it."""
     return "\n".join(
