@@ -53,6 +53,7 @@ html_static_path = ["assets"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_search_summary = False  # it fetches pages, which a browser refuses from disk
 
 linkcheck_anchors = False
 linkcheck_timeout = 20
