@@ -61,10 +61,14 @@ LOGS = Path("logs", WORK.scale)
 # What the profile says of this machine; in Slurm's it says nothing, and each job has its own cards.
 HERE = {name: found.value for name, found in workflow.global_resources.items()}
 RUNS_PER_GPU = HERE.get("runs_per_gpu", 1)
-CALL = f"exec bop2ndorder --scale {WORK.scale} "
 # What the targets ask for; the markers stand for what is there but has to be made again.
 TRAINED = [WORK.run(run) / "done.json" for run in WORK.runs] + WORK.damages()
 REPORTED = [KEY / "report", *WORK.markers()]
+
+
+def call(words):
+    """The shell command of a rule: a call of the command line, which takes the shell's place."""
+    return f"exec bop2ndorder --scale {WORK.scale} {words}"
 
 
 onstart:
@@ -136,7 +140,7 @@ rule prepare:
     log:
         LOGS / "prepare" / "{data}.log",
     shell:
-        CALL + "prepare {wildcards.data} 2> {log:q}"
+        call("prepare {wildcards.data} 2> {log:q}")
 
 
 rule train:
@@ -158,9 +162,10 @@ rule train:
         runs_per_gpu=RUNS_PER_GPU,
         tensorboard=["--tensorboard", TENSORBOARD] if TENSORBOARD else [],
     shell:
-        CALL
-        + "train {wildcards.run} --checkpoint-every {params.checkpoint_seconds} "
-        + "--runs-per-gpu {params.runs_per_gpu} {params.tensorboard:q} 2> {log:q}"
+        call(
+            "train {wildcards.run} --checkpoint-every {params.checkpoint_seconds} "
+            "--runs-per-gpu {params.runs_per_gpu} {params.tensorboard:q} 2> {log:q}"
+        )
 
 
 rule evaluate:
@@ -175,7 +180,7 @@ rule evaluate:
     # Before more runs are trained: what is done then has its record, wherever it ends.
     priority: 1
     shell:
-        CALL + "evaluate {wildcards.run} > {log:q} 2>&1"
+        call("evaluate {wildcards.run} > {log:q} 2>&1")
 
 
 rule analyse:
@@ -189,7 +194,7 @@ rule analyse:
     log:
         LOGS / "analyse" / "{experiment}.log",
     shell:
-        CALL + "analyse {wildcards.experiment} 2> {log:q}"
+        call("analyse {wildcards.experiment} 2> {log:q}")
 
 
 rule notebook:
@@ -203,7 +208,7 @@ rule notebook:
     log:
         LOGS / "notebook" / "{experiment}.log",
     shell:
-        CALL + "notebook {wildcards.experiment} 2> {log:q}"
+        call("notebook {wildcards.experiment} 2> {log:q}")
 
 
 rule metrics:
@@ -219,7 +224,7 @@ rule metrics:
     log:
         LOGS / "metrics.log",
     shell:
-        CALL + "metrics 2> {log:q}"
+        call("metrics 2> {log:q}")
 
 
 rule claims:
@@ -232,7 +237,7 @@ rule claims:
     log:
         LOGS / "claims.log",
     shell:
-        CALL + "claims 2> {log:q}"
+        call("claims 2> {log:q}")
 
 
 rule page:
@@ -248,4 +253,4 @@ rule page:
     log:
         LOGS / "page.log",
     shell:
-        CALL + "report 2> {log:q}"
+        call("report 2> {log:q}")

@@ -37,6 +37,13 @@ def test_the_base_install_is_three_packages():
     assert base == {"torch", "numpy", "safetensors"}
 
 
+def test_snakemake_advises_nothing_but_other_ways_to_install():
+    """All rules run in the one environment that `make setup` makes of requirements.lock."""
+    done = subprocess.run(["snakemake", "--lint"], cwd=ROOT, text=True, capture_output=True)
+    advice = re.findall(r"^ +\* (.*):$", done.stdout + done.stderr, re.M)
+    assert set(advice) == {"Specify a conda environment or container for each rule."}
+
+
 def test_the_base_has_lower_bounds_alone():
     """Of which `make test-oldest` makes the versions that it installs."""
     for requirement in map(Requirement, PROJECT["dependencies"]):
