@@ -2,13 +2,14 @@
 
     python -m benchmarks.reference_gradient --width 16 --data data/small/cifar10-...
 
-prints the root mean square over all binary weights in steps 101 to 200 of BinaryNet of that width,
-trained on CIFAR-10 by the sign rule (Bop with a threshold of 0). At initialisation it is several
-times as large. What params.yaml has of it are two digits.
+prints the root mean square over all binary weights, mean of steps 101 to 200, of BinaryNet of that
+width, trained on CIFAR-10 by the sign rule (Bop with a threshold of 0). At initialisation it is
+several times as large. What params.yaml has of it are two digits.
 """
 
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
@@ -49,7 +50,7 @@ def main(width: int, data: Path) -> None:
 
 
 def measure(width: int, data: Path) -> float:
-    """The root mean square of the gradient over all binary weights and steps."""
+    """The root mean square of the gradient over all binary weights, mean over the steps."""
     import torch
 
     from bop2ndorder.study.data import open_data
@@ -63,13 +64,14 @@ def measure(width: int, data: Path) -> float:
     torch.manual_seed(run["seed"])
     trainer = Trainer(run, open_data(data), "cpu")
     trainer.network.train()
-    squares = count = 0.0
+    layers, sizes = trainer.updates.layers.values(), []
+    count = sum(layer.weight.numel() for layer in layers)
     for step, (images, labels) in enumerate(islice(trainer.batches(0), LAST)):
         trainer.step(images, labels, step)
-        for layer in trainer.updates.layers.values() if step >= FIRST else ():
-            squares += layer.weight.grad.double().square().sum().item()
-            count += layer.weight.numel()
-    return (squares / count) ** 0.5
+        if step >= FIRST:
+            squares = sum(layer.weight.grad.double().square().sum().item() for layer in layers)
+            sizes.append((squares / count) ** 0.5)
+    return fmean(sizes)
 
 
 if __name__ == "__main__":
