@@ -52,7 +52,7 @@ def write_record(run, folder: Path) -> None:
     """One record: the values follow from the run's id alone."""
     settings = run.settings.model_dump()
     chance = random.Random(run.id)
-    history = _history(settings, chance)
+    history = [row | _audit(settings) for row in _history(settings, chance)]
     last = history[-1]
     held_out = settings["train_on"] == "train"
     of_test = round(100 * last["train_accuracy"] - 3 + chance.gauss(0, 0.6), 4)
@@ -140,6 +140,21 @@ def _history(settings: dict, chance: random.Random) -> list[dict]:
             }
         )
     return rows
+
+
+def _audit(settings: dict) -> dict:
+    """What the threshold does, the same in every epoch; Bop's holds nine of ten, others few."""
+    held = {"latent": None, "bop": 0.9}.get(settings["optimizer"]["name"], 1e-4)
+    columns = ("due", "held", "off", "wait", "threshold_steps", "gradient_rms")
+    values = [0.02, held, 0.02 * held, held / (1 - held), 100 * held, 1e-4] if held else [None] * 6
+    shadows = {f"disagree/{name}": held for name in settings["shadows"]}
+    layers = {
+        f"{column}/{layer}": value
+        for column, value in zip(columns, values, strict=True)
+        if column not in ("due", "wait")
+        for layer in LAYERS
+    }
+    return {**dict(zip(columns, values, strict=True)), **layers, **shadows}
 
 
 def _quality(optimizer: dict) -> float:

@@ -41,6 +41,11 @@ SECTIONS = {
         "The same with networks whose first and last layers are real-valued. (Section 5.3.)",
         "comparison",
     ),
+    "mechanism": Section(
+        "Mechanism",
+        "What does each published rule do to the weights: does its threshold hold them back, how "
+        "many, and for how long? (Beyond the paper.)",
+        "mechanism",
     "rules": Section(
         "Rules and schedules apart",
         "How much of the difference between Bop and Bop2ndOrder is the rule, and how much the "
