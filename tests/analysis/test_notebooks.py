@@ -10,7 +10,7 @@ from studies import ROOT, read, write
 from synthetic import write_records
 
 from bop2ndorder.study.analysis import run_notebook
-from bop2ndorder.study.analysis.sections import section_of
+from bop2ndorder.study.analysis.sections import SECTIONS, section_of
 from bop2ndorder.study.config import SCALES, load_study
 
 SOURCES = sorted(Path("notebooks").glob("*.ipynb"))
@@ -23,8 +23,9 @@ def experiments() -> dict[str, str]:
 
 
 def test_one_notebook_for_each_way_to_show_an_experiment():
-    shown = {section_of(experiment).module for experiment in experiments()}
+    shown = {section.module for section in SECTIONS.values()}
     assert {path.stem for path in SOURCES} == shown
+    assert {section_of(experiment).module for experiment in experiments()} <= shown
     assert section_of("anything_new").module in shown
 
 
@@ -35,7 +36,10 @@ def test_source_is_thin_and_has_parameters(source):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)
     assert [cell.metadata.get("tags") for cell in code].count(["parameters"]) == 1
-    assert sum(len(cell.source.splitlines()) for cell in code) < 20
+    assert sum(len(cell.source.splitlines()) for cell in code) < 35
+    assert "?" in notebook.cells[0].source, "it asks a question"
+    [parameters] = [cell.source for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert 'scale = "small"' in parameters and 'results = "results/small"' in parameters
 
 
 @pytest.mark.slow
@@ -46,6 +50,9 @@ def test_notebook_runs(experiment, scale, tmp_path):
     output = tmp_path / "notebook.ipynb"
     parameters = {"scale": scale, "results": str(tmp_path), "experiment": experiment}
     run_notebook(source, output, parameters)
+    cells = nbformat.read(output, as_version=4).cells
+    said = [out.text for cell in cells for out in cell.get("outputs", []) if "text" in out]
+    assert said and said[-1].endswith(".\n"), "and says in a sentence what it saw"
     page = output.with_suffix(".html").read_text()
     assert page.count('src="data:image/png;base64,') == page.count("<img ") > 0
     assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page)
@@ -55,7 +62,7 @@ def test_notebook_runs(experiment, scale, tmp_path):
 def test_a_notebook_opened_in_its_own_folder_shows_the_study(tmp_path, monkeypatch):
     """With the defaults of its parameters."""
     write(read(ROOT), tmp_path)
-    write_records(load_study().entries("quick", "normalization"), tmp_path / "results" / "quick")
+    write_records(load_study().entries("small", "normalization"), tmp_path / "results" / "small")
     (tmp_path / "notebooks").mkdir()
     source = (ROOT / "notebooks" / "normalization.ipynb").resolve()
     monkeypatch.chdir(tmp_path / "notebooks")

@@ -20,10 +20,9 @@ def cut_down(limit: int = 20, batch_size: int = 10) -> dict:
     quick = study["scales"]["quick"]
     for data in quick["data"].values():
         data["limit"] = limit
-    sizes = {"epochs": 1, "batch_size": batch_size}
+    sizes = {"epochs": 1, "batch_size": batch_size, "stop_after": None}
     for name, experiment in quick["experiments"].items():
-        common = experiment.setdefault("set", {})
-        common |= sizes | ({"stop_after": 1} if "stop_after" in common else {})
+        experiment["set"] = experiment.get("set", {}) | sizes
         arms = experiment.get("arms", {}) if name != "length" else {}
         for arm in filter(None, arms.values()):  # null: left out
             chosen = arm.get("set", {})

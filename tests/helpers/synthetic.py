@@ -131,8 +131,6 @@ def _history(settings: dict, chance: random.Random) -> list[dict]:
                 "val_accuracy": None if settings["train_on"] == "all" else accuracy - 0.02,
                 "flip_rate": sum(flips.values()) / len(flips),
                 **flips,
-                "off": None if optimizer["name"] == "latent" else 0.05 * level,
-                "wait": None if optimizer["name"] == "latent" else 3.5,
                 "gamma": 1e-4,
                 "sigma": None,
                 "threshold": 1e-8,
