@@ -49,7 +49,7 @@ def read(chart: str) -> list[Place]:
             raise ValueError(f"a flow chart is lines of `a[words] --> b[words]`; found {line}")
         for name, words in ((arrow[1], arrow[2]), (arrow[3], arrow[4])):
             title, _, rest = (words or name).partition(": ")
-            text = [title, *textwrap.wrap(rest, 24)]
+            text = [title, *textwrap.wrap(rest, 22)]
             if name not in boxes or words:
                 boxes.setdefault(name, Place(text)).words = text
         boxes[arrow[3]].before.append(boxes[arrow[1]])
