@@ -23,6 +23,7 @@ from bop2ndorder.study.run.train import train
 
 from . import card, machine, results
 from .random_images import write_random_images
+from .run_settings import COMMON
 
 BINARYNET = {"name": "binarynet", "width": 128, "dense": 1024, "norm": "batch"}
 XNORNET = {"name": "xnornet", "width": 1.0}
@@ -110,22 +111,13 @@ def epochs(chosen: dict[str, Any], data: Data, folder: Path, device: str) -> lis
 def settings(network, batch, augment, precision, graph) -> dict[str, Any]:
     """Settings of a run: Bop2ndOrder as the paper trains with it, and Adam."""
     return {
+        **COMMON,
         "data": {"augment": augment},
         "network": network,
-        "optimizer": {
-            "name": "bop2ndorder",
-            "gamma": 1e-7,
-            "sigma": 1e-3,
-            "threshold": 1e-6,
-            "eps": 1e-10,
-            "bias_correction": "constant",
-        },
-        "lr": 0.01,
         "epochs": 2 * EPOCHS,
         "batch_size": batch,
         "train_on": "all",
         "norm_statistics": "moving",
-        "seed": 0,
         "threads": 1,
         "precision": precision,
         "graph": graph,

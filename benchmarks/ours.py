@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from contestant import serve
 from random_images import write_random_images
+from run_settings import COMMON
 
 from bop2ndorder.study.data import open_data
 from bop2ndorder.study.run.deterministic import use_deterministic_kernels
@@ -22,21 +23,12 @@ IMAGES = 10_000
 
 def main(width: int, dense: int, batch: int, threads: int) -> None:
     settings = {
+        **COMMON,
         "data": {"augment": {"pad": 4, "flip": True}},
         "network": {"name": "binarynet", "width": width, "dense": dense, "norm": "batch"},
-        "optimizer": {
-            "name": "bop2ndorder",
-            "gamma": 1e-7,
-            "sigma": 1e-3,
-            "threshold": 1e-6,
-            "eps": 1e-10,
-            "bias_correction": "constant",
-        },
-        "lr": 0.01,
         "epochs": 1,
         "batch_size": batch,
         "train_on": "train",
-        "seed": 0,
         "threads": threads,
     }
     torch.set_num_threads(threads)

@@ -243,12 +243,10 @@ def test_compiled_step_equals_eager(make):
     assert all(map(torch.equal, train(eager, ()), train(compiled, ())))
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_optimizer
-def test_cuda_equals_cpu(make):
-    on_cpu, on_gpu = make([parameter(30, 50)]), make([parameter(30, 50, device="cuda")])
-    assert torch.equal(train(on_cpu)[0], train(on_gpu)[0].cpu())
+def test_each_device_steps_as_the_cpu_does(make, device):
+    on_cpu, there = make([parameter(30, 50)]), make([parameter(30, 50, device=device)])
+    assert torch.equal(train(on_cpu)[0], train(there)[0].cpu())
 
 
 WRONG = [

@@ -144,14 +144,12 @@ def test_a_rule_of_ones_own_gets_tensors_of_the_dtype_of_its_moments():
     assert seen == {torch.float32}
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_optimizer
-def test_cuda_equals_cpu(make):
+def test_each_device_steps_as_the_cpu_does(make, device):
     """No GPU has run this yet."""
     on_cpu = with_tensors(make([parameter(30, 50)]))
-    on_gpu = with_tensors(make([parameter(30, 50, device="cuda")]))
-    assert torch.equal(follow(on_cpu)[0], follow(on_gpu)[0].cpu())
+    there = with_tensors(make([parameter(30, 50, device=device)]))
+    assert torch.equal(follow(on_cpu)[0], follow(there)[0].cpu())
 
 
 def tensor(value=0.1, **options):
