@@ -46,6 +46,7 @@ SECTIONS = {
         "What does each published rule do to the weights: does its threshold hold them back, how "
         "many, and for how long? (Beyond the paper.)",
         "mechanism",
+    ),
     "rules": Section(
         "Rules and schedules apart",
         "How much of the difference between Bop and Bop2ndOrder is the rule, and how much the "
