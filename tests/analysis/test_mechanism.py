@@ -15,7 +15,6 @@ from bop2ndorder.study.config.study import check
 from bop2ndorder.study.run import audit
 
 POLYNOMIAL = {"kind": "polynomial", "start": 1e-2, "end": 1e-5}
-SIGN = {"name": "bop", "gamma": 1e-4, "threshold": 0.0}
 ARMS = {
     "bop": {"optimizer": {"name": "bop", "gamma": 1e-4, "threshold": 1e-8}},
     "wide_bop": {
@@ -40,10 +39,15 @@ ARMS = {
 @pytest.fixture(scope="module")
 def study():
     document = keep(read(ROOT), "cifar10")
-    common = {"epochs": 500, "batch_size": 50, "stop_after": 50, "shadows": {"sign": SIGN}}
+    common = {"epochs": 500, "batch_size": 50, "stop_after": 50}
+    sign = {"name": "bop", "threshold": 0.0}
+    arms = {
+        name: changes | {"shadows": {"sign": sign | {"gamma": changes["optimizer"]["gamma"]}}}
+        for name, changes in ARMS.items()
+    }
     experiment = {
         "set": common | {"train_on": "train"},
-        "arms": {name: {"set": changes} for name, changes in ARMS.items()},
+        "arms": {name: {"set": changes} for name, changes in arms.items()},
         "seeds": [10],
     }
     document["experiments"] = {"mechanism": experiment}

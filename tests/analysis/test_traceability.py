@@ -23,6 +23,7 @@ SCALES = [path.parent for path in sorted(Path("results").glob("*/claims.csv"))]
 SET = {
     "gamma", "sigma", "threshold", "threshold / noise floor", "learning rate", "batch size", "seed",
     "width", "seeds", "n", "margin", "settings", "published at full scale (%)", "remark",
+    "held as found before (%)",
 }  # fmt: skip
 NUMBER = re.compile(r"[+−]?\d+(?:\.\d+)?(?:e-?\d+)?[kM]?")
 

@@ -49,6 +49,7 @@ class Trace:
             "collapse": self._paired,
             "against_decay": self._paired,
             "costs": self._cost,
+            "mechanism": self._mechanism,
             "claims": self._claim,
         }
         return ways.get(table, self._rise if "rise" in row else self._mean)(row)
@@ -142,6 +143,38 @@ class Trace:
         hours = self.metrics(row["run"])["images_seen"] * 6 * macs / 5e10 / 3600
         longer = {f"core_hours_{factor}": factor * hours for factor in (1, 10, 50)}
         return {"multiply_accumulates": macs, "width": width, **longer}
+
+    def _mechanism(self, row: dict) -> dict:
+        """Every 10th step counts for the epoch that it is in; one run a row."""
+        if len(row["runs"].split()) != 1:
+            return {}
+        run, before = row["runs"], 0
+        settings = self.settings(run)
+        due = off = count = steps = differing = 0.0
+        for epoch in self.history(run):
+            audits = int(epoch["step"]) // 10 - before
+            before += audits
+            count += audits
+            due += audits * float(epoch["due"] or 0)
+            off += audits * float(epoch["off"] or 0)
+            steps += audits * float(epoch["threshold_steps"] or 0)
+            differing += audits * float(epoch["due"] or 0) * float(epoch["disagree/sign"] or 0)
+        total = self._gamma_total(settings)
+        found = {"width": settings["network"]["width"], "gamma_total": total}
+        found["steps"] = int(self.history(run)[-1]["step"])
+        if due:
+            found |= {"held": 100 * off / due, "disagree": 100 * differing / due}
+        if count:
+            found |= {"off": 100 * off / count, "threshold_steps": steps / count}
+        return found | ({"wait": off / (due - off)} if due > off else {})
+
+    def _gamma_total(self, settings: dict) -> float:
+        """A number, or a straight line from start to end, over all steps of all epochs."""
+        gamma, data = settings["optimizer"]["gamma"], settings["data"]
+        images = {"digits": 1438, "cifar10": 50_000}[data["source"]] - data["validation"]
+        steps = settings["epochs"] * (images // settings["batch_size"])
+        mean = (gamma["start"] + gamma["end"]) / 2 if isinstance(gamma, dict) else gamma
+        return steps * mean
 
     def images(self, run: str, metric: str, level: float) -> tuple[float, float]:
         before = None

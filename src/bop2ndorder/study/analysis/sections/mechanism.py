@@ -92,6 +92,8 @@ def facts(records: Records) -> pd.DataFrame:
         of_images = settings.data.source == "cifar10"
         noted, low, high = NOTED.get(arm, ("", 0, 0)) if of_images else ("", 0, 0)
         found = _audited(history)
+        if not _same_gamma(settings):  # then it is gamma that they differ in, too
+            found["disagree"] = np.nan
         agrees = "yes" if low <= found["held"] <= high else "no"
         total = _gamma_total(settings)
         rows.append(
@@ -136,6 +138,12 @@ def _audited(history: pd.DataFrame) -> dict[str, float]:
         "wait": off / (due - off) if due > off else np.nan,
         "threshold_steps": steps / count.sum() if count.sum() else np.nan,
     }
+
+
+def _same_gamma(settings: Settings) -> bool:
+    """Whether the run's sign rule has its own gamma."""
+    sign = settings.shadows.get("sign")
+    return sign is not None and sign.gamma == getattr(settings.optimizer, "gamma", None)
 
 
 def _gamma_total(settings: Settings) -> float:
