@@ -5,7 +5,7 @@ PYTHON ?= python3
 READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce study setup test test-oldest stress test-processors test-slurm benchmark gpu docs docs-links lint schema lock dist clean-stale
+.PHONY: reproduce study setup test test-oldest test-statistics stress test-processors test-slurm benchmark gpu docs docs-links lint schema lock dist clean-stale
 .DEFAULT_GOAL := reproduce
 
 reproduce:  ## run the study at the scale of params.yaml and record it in DVC
@@ -41,6 +41,9 @@ test-oldest: .venv-oldest/.ready  ## the library with the oldest packages that p
 	  project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	  print(*(line.replace(">=", "==") for line in project["dependencies"]))')
 	@touch $@
+
+test-statistics: $(READY)  ## intervals, Holm, power, equivalence on 1,000 simulated studies each: a minute
+	SIMULATIONS=1000 pytest -n 0 -s tests/analysis/test_simulated.py
 
 stress: $(READY)  ## kill trainings at thirty random moments: ten minutes
 	pytest -m stress -s

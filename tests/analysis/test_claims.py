@@ -2,31 +2,41 @@
 
 import json
 import math
-from statistics import stdev
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 from synthetic import made_up, write_records
 
-from bop2ndorder.study.analysis.statistics import Estimate
+from bop2ndorder.study.analysis.records import load_records
+from bop2ndorder.study.analysis.statistics import Contrast
 from bop2ndorder.study.analysis.verdicts.claims import (
-    OVERALL,
     comparison_table,
-    judge,
-    overall,
+    parse_claims,
     read_claims,
+    read_sensitivity,
+    registration_table,
+    sensitivity_table,
     statements,
-    verdict,
     verdict_table,
     write_claims,
 )
-from bop2ndorder.study.analysis.verdicts.contrasts import Contrast, contrast, times_as_many
+from bop2ndorder.study.analysis.verdicts.conclusions import conclusions
+from bop2ndorder.study.analysis.verdicts.judging import OVERALL, judge, vary
+from bop2ndorder.study.analysis.verdicts.rules import Primary, holm, holm_levels, judge_together
+from bop2ndorder.study.analysis.verdicts.samples import sample, times_as_many
 from bop2ndorder.study.config import SCALES, load_study
-from bop2ndorder.study.config.claims import Comparison
+from bop2ndorder.study.config.claims import Claims, Comparison
 from bop2ndorder.study.workflow.products import Workflow
 
-YES, NO, OPEN, GONE = "supported", "not supported", "undecided", "withdrawn"
+YES, NO, SAME, OPEN = "supported", "contradicted", "equivalent", "undecided"
 INF, NAN = math.inf, math.nan
 
 
@@ -35,62 +45,104 @@ def study():
     return load_study("params.yaml")
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.6, 1.2, YES),
-        (0.1, 1.2, YES),
-        (-1.2, -0.1, NO),
-        (-0.5, 0.5, NO),
-        (0.1, 0.4, NO),  # surely positive, and too small to matter
-        (-0.4, 0.6, OPEN),
-        (0.0, 1.0, OPEN),
-        (-3.0, 4.0, OPEN),
-        (NAN, NAN, OPEN),
-        (0.2, INF, YES),
-        (-INF, -0.7, NO),
-        (-INF, INF, OPEN),
-    ],
-)
-def test_verdict_by_hand(low, high, expected):
-    assert verdict(low, high, margin=0.5) == expected
+# The rules
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.025, 0.5])
+    # 0.005 is below 0.05 / 5, 0.01 below 0.05 / 4; 0.03 is not below 0.05 / 3.
+    third = 0.05 / 3
+    assert holm_levels([0.01, 0.04, 0.03, 0.005, 0.5]) == pytest.approx(
+        [0.0125, third, third, 0.01, third]
+    )
+    assert holm([]) == holm_levels([]) == []
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=7))
+def test_intervals_at_holms_levels_exclude_0_where_holm_rejects(ps):
+    """A t interval at a level excludes 0 where p is below the level."""
+    for p, corrected, level in zip(ps, holm(ps), holm_levels(ps), strict=True):
+        assert (p < level) == (corrected < 0.05)
+
+
+def one(estimate, se, df=14, lacks=""):
+    return Primary([Contrast(estimate, se, df)], lacks)
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("estimate", "se", "verdict", "why"),
     [
-        ([("a", YES), ("b", YES)], YES),
-        ([("a", YES), ("b", OPEN)], OPEN),
-        ([("a", YES), ("b", NO)], NO),
-        ([("a", OPEN), ("b", NO)], NO),
-        ([("a", NO), ("a", YES), ("b", OPEN), ("b", YES)], YES),
-        ([("a", NO), ("a", OPEN)], OPEN),
-        ([("a", NO), ("a", NO), ("b", YES)], NO),
-        ([("a", GONE), ("a", YES)], YES),
-        ([("a", GONE), ("b", OPEN)], OPEN),
-        ([("a", GONE), ("b", NO)], NO),
-        ([("a", GONE), ("b", GONE)], GONE),
+        (2.0, 0.5, YES, ""),  # t = 4
+        (-2.0, 0.5, NO, ""),
+        (0.5, 0.1, YES, "by less than 1 point"),  # 90 %: 0.5 +- 0.18
+        (-0.5, 0.1, NO, "by less than 1 point"),
+        (0.9, 0.1, YES, ""),  # 0.9 +- 0.18 goes beyond
+        (0.1, 0.3, SAME, "no difference of 1 point or more"),  # (1 - 0.1) / 0.3 = 3
+        (0.1, 0.6, OPEN, "1.8 points would have been found with a probability of 80 %"),
+        (1.0, 0.5, OPEN, "1.5 points would have been found with a probability of 80 %"),
     ],
 )
-def test_verdict_of_a_claim_by_hand(found, expected):
-    assert overall(found) == expected
+def test_a_verdict_by_hand(estimate, se, verdict, why):
+    [found] = judge_together([one(estimate, se)], margin=1.0)
+    assert (found.verdict, found.why) == (verdict, why)
+
+
+def test_the_family_is_corrected_and_unfinished_tests_count_as_1():
+    ps = [stats.t.sf(2.4, 14) * 2, stats.t.sf(4, 14) * 2]  # 0.031, 0.0013
+    two = [one(2.4, 1.0), one(4.0, 1.0)]
+    found = judge_together(two, margin=1.0)
+    assert [f.p for f in found] == pytest.approx([ps[0], 2 * ps[1]])
+    assert [f.verdict for f in found] == [YES, YES]
+    found = judge_together([*two, one(9.0, 0.1, lacks="3 of 8 planned seeds")], margin=1.0)
+    assert [f.p for f in found] == pytest.approx([2 * ps[0], 3 * ps[1], 1])
+    assert [f.verdict for f in found] == [OPEN, YES, OPEN]
+    assert found[0].why.endswith("80 %, 3.6 after Holm's correction")
+    assert found[2].why == "3 of 8 planned seeds"
+    assert [f.verdict for f in judge_together(two[:1] * 2, 1.0, corrected=False)] == [YES, YES]
+
+
+def test_equivalence_is_corrected_too():
+    same = one(0.0, 0.5)  # t = 2 against either margin: 0.033
+    assert judge_together([same], 1.0)[0].verdict == SAME
+    assert {found.verdict for found in judge_together([same, same], 1.0)} == {OPEN}
+    assert judge_together([same, same], 2.0)[0].verdict == SAME
+
+
+@pytest.mark.parametrize(
+    ("pair", "verdict"),
+    [
+        ([(2.0, 0.5), (2.0, 0.4)], YES),
+        ([(2.0, 0.5), (-2.0, 0.5)], NO),  # better with both normalizations
+        ([(2.0, 0.5), (0.6, 0.5)], OPEN),
+        ([(2.0, 0.5), (0.1, 0.2)], OPEN),  # the one is there, the other is none
+        ([(0.2, 0.2), (0.1, 0.2)], SAME),
+    ],
+)
+def test_a_conjunction_holds_where_both_do(pair, verdict):
+    tested = Primary([Contrast(*both, 14) for both in pair])
+    assert tested.p == max(contrast.p for contrast in tested.contrasts)
+    assert judge_together([tested], 1.0)[0].verdict == verdict
+
+
+# What a comparison measures
 
 
 def compare(measure="accuracy", of="new", against="old", **more):
     selected = {"of": {"arm": [of]}, "against": {"arm": [against]}}
-    return Comparison(experiment="cifar10", measure=measure, **selected, **more)
+    return Comparison(experiment="cifar10", measure=measure, planned=3, **selected, **more)
 
 
 def arms(column="test_top1_percent", **values):
-    """Rows of two arms, a value a seed; None is a missing record."""
+    """Rows of arms, a value a seed; None is a missing record."""
     return [
         {
             "arm": arm,
             "run": f"{arm}{seed}",
-            "setting": arm,
+            "setting": json.dumps({"arm": arm, "data": {"validation": 1000}}),
             "seed": seed,
             "train_on": "all",
             column: NAN if value is None else value,
+            "test_images": 1000,
             "missing": value is None,
         }
         for arm, seeds in values.items()
@@ -98,58 +150,97 @@ def arms(column="test_top1_percent", **values):
     ]
 
 
-def test_accuracy_is_compared_seed_by_seed():
-    """The seeds differ by points, the pairs by tenths."""
-    rows = arms(new=[91.0, 81.1, 86.3], old=[90.0, 80.0, 85.0])
-    found = contrast(compare(), made_up("cifar10", rows))
-    assert found.estimate.value == pytest.approx(3.4 / 3)
-    half = 4.302653 * np.std([1.0, 1.1, 1.3], ddof=1) / 3**0.5
-    assert found.estimate.low == pytest.approx(3.4 / 3 - half, abs=1e-6)
-    assert (found.estimate.n, found.over, found.complete, found.notes) == (3, "seeds", True, ())
-    assert (found.runs, found.against_runs) == ("new0 new1 new2", "old0 old1 old2")
+def test_accuracy_is_compared_with_the_variance_of_all_arms():
+    """By hand: a third arm without effect adds degrees of freedom, and its own variance."""
+    values = {"new": [91.0, 81.1, 86.3], "old": [90.0, 80.0, 85.0], "other": [88.0, 79.0, 85.0]}
+    found = sample(compare(), made_up("cifar10", arms(**values)))
+    table = np.array([*values.values()])
+    rest = table - table.mean(0) - table.mean(1)[:, None] + table.mean()
+    variance = (rest**2).sum() / 4
+    contrast = found.contrast()
+    assert (contrast.estimate, contrast.df, found.n) == (pytest.approx(3.4 / 3), 4, 3)
+    assert contrast.se == pytest.approx((variance * 2 / 3) ** 0.5)
+    assert found.runs(found.of) == "new0 new1 new2" and found.runs(found.against).startswith("old")
+    assert found.contrast("unpaired").df == 6
+    plain = stats.ttest_ind(*table[:2], equal_var=False)
+    assert found.contrast("welch").p == pytest.approx(plain.pvalue)
 
 
-def test_only_seeds_that_both_have_count_and_a_missing_run_is_no_verdict():
-    rows = arms(new=[91.0, 92.0, None], old=[90.0, 91.0, 10.0])
-    found = contrast(compare(), made_up("cifar10", rows))
-    assert found.estimate[:3] == (1.0, 1.0, 1.0) and found.estimate.n == 2
-    assert not found.complete and found.notes == ("arm new: 1 of 3 runs missing",)
-    assert found.runs == "new0 new1" and found.against_runs == "old0 old1"
-    nobody = contrast(compare(of="tuned"), made_up("cifar10", rows))
-    assert not nobody.complete and nobody.estimate.n == 0
-    assert nobody.notes == ("no runs with arm tuned",)
+def test_test_images_drawn_widen_an_interval_by_hand():
+    """80 and 90 % of 1,000 images: variances of 0.16 and 0.09 an image, 1.6 and 0.9 points."""
+    rows = arms(new=[89.0, 90.0, 91.0], old=[80.5, 79.5, 80.0])
+    found = sample(compare(), made_up("cifar10", rows))
+    narrow, wide = found.contrast(), found.widened()
+    assert wide.se**2 - narrow.se**2 == pytest.approx(1.6 + 0.9)
+    assert wide.estimate == narrow.estimate
+    assert wide.df == pytest.approx(narrow.df * (wide.se / narrow.se) ** 4)
 
 
-def test_one_seed_is_paired_over_settings():
-    """Two versions with a baseline each: the mean of all differences, and the baselines' chance."""
-    column = "val_top1_percent"
-    values = {"biased": [90, 91, 92, 90], "corrected": [80, 83, 82, 80]}
-    rows = [
-        {"arm": arm, "optimizer": optimizer, "run": f"{optimizer} {arm}", column: float(value)}
-        for optimizer, four in values.items()
-        for arm, value in zip(["none", "a", "b", "c"], four, strict=True)
-    ]
+def test_mean_validation_accuracy_is_that_over_all_epochs():
+    rows = arms(new=[1.0, 2.0], old=[3.0, 4.0])
+    records = made_up("cifar10", rows, {row["run"]: [0.0] for row in rows})
+    curves = {"new0": [0.1, 0.5], "new1": [0.3, 0.5], "old0": [0.1, 0.3], "old1": [0.2, 0.3]}
+    history = pd.DataFrame(
+        {"run": run, "epoch": epoch, "val_accuracy": value}
+        for run, curve in curves.items()
+        for epoch, value in enumerate(curve, 1)
+    )
+    found = sample(compare("mean_validation_accuracy"), replace(records, history=history))
+    assert found.contrast().estimate == pytest.approx(35 - 22.5)
+    assert (found.metric, found.images) == ("val_accuracy", 1000)
+
+
+def test_settings_count_alike_and_seeds_are_those_of_the_scarcest():
+    rows = arms(new=[90.0, 92.0, 91.0], newer=[80.0, 82.0], old=[80.0, 80.5, 81.0])
     comparison = Comparison(
-        experiment="schedules", measure="accuracy", of={"arm": ["a", "b", "c"]},
-        against={"arm": ["none"]}, paired_by=["optimizer", "seed"],
+        experiment="cifar10", measure="accuracy", planned=3, of={"arm": ["new", "newer"]},
+        against={"arm": ["old"]},
     )  # fmt: skip
-    found = contrast(comparison, made_up("schedules", rows))
-    assert found.estimate.value == pytest.approx((3 + 5) / 6)
-    assert (found.estimate.n, found.over) == (6, "settings")
-    # Variance within versions: (1, 2, 0) and (3, 2, 0), 4 degrees of freedom.
-    variance = (2 + 14 / 3) / 4
-    half = 2.776445 * (2 * variance * (1 + 1 / 3)) ** 0.5 / 2
-    assert found.estimate.high == pytest.approx(8 / 6 + half, abs=1e-5)
-    ambiguous = comparison.model_copy(update={"paired_by": ["seed"]})
-    with pytest.raises(ValueError, match="several partners.*paired_by"):
-        contrast(ambiguous, made_up("schedules", rows))
+    found = sample(comparison, made_up("cifar10", rows))
+    assert found.n == 2 and set(found.contrast().__dict__) == {"estimate", "se", "df"}
+    assert found.contrast("unpaired").estimate == pytest.approx((91 + 81) / 2 - 80.5)
+
+
+def test_missing_runs_and_arms():
+    rows = arms(new=[91.0, 92.0, None], old=[90.0, 91.0, 10.0])
+    found = sample(compare(), made_up("cifar10", rows))
+    assert (found.n, found.missing, found.listed) == (2, 1, 6)
+    assert sample(compare(of="dropped"), made_up("cifar10", rows)) is None
+    none = sample(compare(), made_up("cifar10", arms(new=[None], old=[1.0])))
+    assert none.n == 0 and math.isnan(none.contrast().estimate)
+
+
+def grid(arm, *cells):
+    """Rows of a grid: a cell a list, a value a seed."""
+    return [
+        row
+        for place, values in enumerate(cells)
+        for row in arms(**{f"{arm}{place}": values})
+        for row in [{**row, "arm": arm}]
+    ]
+
+
+def test_robustness_of_grids_by_hand():
+    """Two cells of each: means 89 and 70 over both; spreads of sqrt 2 and 10 sqrt 2, and less."""
+    rows = [*grid("new", [90.0, 91.0], [88.0, 89.0]), *grid("old", [80.0, 79.0], [60.0, 61.0])]
+    records = made_up("grid", rows)
+    assert sample(compare(), records).contrast().estimate == pytest.approx(89.5 - 70)
+    spread = sample(compare("spread"), records)
+    assert (spread.n, spread.images) == (2, 0)
+    differences = [20 - 2, 18 - 2] / np.sqrt(2)
+    paired = stats.ttest_1samp(differences, 0)
+    assert spread.contrast().estimate == pytest.approx(differences.mean())
+    assert spread.contrast().p == pytest.approx(paired.pvalue)
+    assert spread.runs(["of"]) == "new00 new10 new01 new11"
+    lacking = [row for row in rows if row["run"] != "new11"]
+    assert sample(compare("spread"), made_up("grid", lacking)).n == 1, "whole grids only"
 
 
 def images(level, **curves):
-    """log(images of the arm old / images of new), from training accuracies a run."""
+    """How many times as many images the arm new needs as old, from accuracies an epoch."""
     rows = arms(**{arm: [1.0] * len(found) for arm, found in curves.items()})
     history = {f"{arm}{seed}": c for arm, found in curves.items() for seed, c in enumerate(found)}
-    return contrast(compare("images"), made_up("cifar10", rows, history), level)
+    return times_as_many(compare("images"), made_up("cifar10", rows, history), level)
 
 
 def test_images_by_hand():
@@ -159,144 +250,146 @@ def test_images_by_hand():
         new=[[0.4, 0.6, 0.7, 0.7], [0.4, 0.5, 0.7, 0.7]],
         old=[[0.1, 0.4, 0.5, 0.6], [0.1, 0.2, 0.4, 0.5]],
     )
-    assert times_as_many(found.estimate) == pytest.approx((0.5, 0.5, 0.5, 2)) and not found.notes
-    assert found.estimate.value > 0, "which speaks for the first"
-    assert found.metric == "train_accuracy"
+    assert found == pytest.approx((0.5, 0.5, 0.5, 2))
 
 
 def test_images_of_a_run_that_never_gets_there_bound_one_side():
     new = [[0.4, 0.6, 0.7, 0.7], [0.4, 0.6, 0.7, 0.7], [0.4, 0.5, 0.7, 0.7]]
     old = [[0.1, 0.4, 0.5, 0.6], [0.1, 0.2, 0.4, 0.45], [0.1, 0.2, 0.4, 0.45]]
     found = images(50, new=new, old=old)
-    # log(old / new) is log 2, more than log 8/3, more than log 2.
-    logs = np.log([2, 400 / 150, 2])
-    low = logs.mean() - 4.302653 * logs.std(ddof=1) / 3**0.5
-    assert found.estimate.low == pytest.approx(low, abs=1e-6)
-    assert found.estimate.high == INF and math.isnan(found.estimate.value)
-    assert times_as_many(found.estimate)[1:3] == (0, pytest.approx(np.exp(-low), abs=1e-6))
-    assert found.notes == ("old: 2 of 3 runs never reach 50 %",)
-    neither = images(80, new=new, old=old)
-    assert neither.estimate[1:3] == (-INF, INF)
-    at_once = images(5, new=new, old=old)
-    assert at_once.estimate[1:3] == (-INF, INF) and "in the first epoch" in at_once.notes[0]
+    # new / old is 1/2, less than 3/8, less than 1/2.
+    logs = -np.log([2, 400 / 150, 2])
+    high = logs.mean() + 4.302653 * logs.std(ddof=1) / 3**0.5
+    assert found.high == pytest.approx(np.exp(high), abs=1e-6)
+    assert found.low == 0 and math.isnan(found.value)
+    assert images(80, new=new, old=old)[1:3] == (0, INF)
+    assert images(5, new=new, old=old)[1:3] == (0, INF), "both in the first epoch"
 
 
-def grid(optimizer, values, seed=0, decades=0):
-    return [
+# All claims together
+
+
+def claims_of(**primary):
+    """Claims with a primary comparison each, by label."""
+    named = {"claim": "It is so.", "criterion": "It is found."}
+    comparisons = {
+        label: {"experiment": "cifar10", "measure": "accuracy", "planned": 6,
+                "of": {"arm": of}, "against": {"arm": against}}
+        for label, (of, against) in primary.items()
+    }  # fmt: skip
+    return Claims.model_validate(
         {
-            "arm": optimizer, "optimizer": optimizer, "run": f"{optimizer}{place}-{seed}",
-            "seed": seed, "gamma": 10.0 ** (-4 - decades + place // 2),
-            "threshold": 10.0 ** (-8 - decades + place % 2), "val_top1_percent": value,
+            "margin": 1.0,
+            "levels": [50],
+            "plan": {"document": "docs/plan.md", "commit": "a" * 40, "deviations": 2},
+            "statements": {
+                label: {**named, "primary": {"it": it}} for label, it in comparisons.items()
+            },
         }
-        for place, value in enumerate(values)
-    ]  # fmt: skip
+    )
 
 
-def robust(measure, rows):
-    selected = {"of": {"arm": ["new"]}, "against": {"arm": ["old"]}}
-    comparison = Comparison(experiment="hyperparameters", measure=measure, **selected)
-    return contrast(comparison, made_up("hyperparameters", rows))
+def six(mean, deviation=0.5):
+    """Six seeds with this mean."""
+    return (mean + deviation * stats.zscore([3.0, 1.0, 4.0, 1.5, 5.0, 9.0])).tolist()
 
 
-def test_robustness_over_seeds_and_over_cells_by_hand():
-    one = [
-        *grid("new", [90.0, 89.0, 88.5, 70.0], decades=3),
-        *grid("old", [90.0, 60.0, 70.0, 50.0]),
-    ]
-    spread, share = robust("spread", one), robust("share", one)
-    new, old = stdev([90.0, 89.0, 88.5, 70.0]), stdev([90.0, 60.0, 70.0, 50.0])
-    assert spread.estimate.value == pytest.approx(old - new)
-    assert (spread.over, spread.estimate.n) == ("cells", 4)
-    assert spread.estimate.low < old - new < spread.estimate.high
-    assert share.estimate.value == 50 and share.estimate.high == 100
-    two = [
-        *one,
-        *grid("new", [90.0, 89.0, 88.5, 75.0], 1, decades=3),
-        *grid("old", [90.0, 60.0, 70.0, 51.0], 1),
-    ]
-    found = robust("spread", two)
-    first, second = old - new, stdev([90.0, 60.0, 70.0, 51.0]) - stdev([90.0, 89.0, 88.5, 75.0])
-    assert found.estimate.value == pytest.approx((first + second) / 2)
-    assert found.over == "seeds"
-    half = 12.7062 * (second - first) / 2
-    assert found.estimate.high == pytest.approx((first + second) / 2 + half, abs=1e-3)
+def test_claims_by_hand():
+    rows = arms(a=six(60), b=six(62)[::-1], c=six(62.1)[::-1], d=six(66, 5)[3:])
+    claims = claims_of(C1=(["b"], ["a"]), C2=(["a"], ["b"]), C3=(["b"], ["c"]), C4=(["d"], ["a"]))
+    records = {"cifar10": made_up("cifar10", rows)}
+    table = judge(claims, records)
+    rows = statements(table).set_index("claim")
+    assert rows["verdict"].tolist() == [YES, NO, SAME, OPEN]
+    assert rows.loc["C4", "why"] == "3 of 6 planned seeds" and math.isnan(rows.loc["C4", "p_holm"])
+    assert rows.loc["C1", "p_holm"] == pytest.approx(4 * rows.loc["C1", "p"])
+    assert rows.loc["C1", "holm_low"] > 0 > rows.loc["C2", "holm_high"]
+    width = {c: (rows.loc["C1", f"{c}high"] - rows.loc["C1", f"{c}low"]) for c in ("", "holm_")}
+    assert width["holm_"] > width[""]
+    assert rows.loc["C1", ["margin", "deviations", "n", "planned"]].tolist() == [1, 2, 6, 6]
+    varied = vary(claims, records).set_index(["variation", "claim"])["verdict"]
+    assert varied["as planned"].tolist() == rows["verdict"].tolist()
+    assert varied["margin 0.5", "C3"] == OPEN and varied["margin 0.5", "C1"] == YES
+    assert set(varied.index.get_level_values(0)) >= {"seeds unpaired", "Welch's test", "margin 2"}
+    few = claims.model_copy(deep=True)
+    few.statements["C4"].primary["it"].planned = 3
+    assert statements(judge(few, records))["why"].iloc[-1] == "fewer than 5 seeds"
 
 
-def test_grids_of_another_shape_are_not_compared():
-    found = robust("spread", [*grid("new", [90.0, 89.0, 88.0]), *grid("old", [9.0, 8.0, 7.0, 6.0])])
-    assert found.estimate.n == 0 and found.notes == ("the grids are not of the same shape",)
-    found = robust("spread", [*grid("new", [90.0]), *grid("old", [9.0])])
-    assert found.estimate.n == 0 and found.notes == ("too few settings for an interval",)
+def test_the_row_of_a_claim_has_the_numbers_of_the_larger_p():
+    claims = claims_of(C1=(["b"], ["a"]))
+    other = claims.statements["C1"].primary["it"].model_copy(update={"of": {"arm": ["c"]}})
+    claims.statements["C1"].primary["other"] = other
+    rows = arms(a=six(60), b=six(64)[::-1], c=six(62)[::-1])
+    table = judge(claims, {"cifar10": made_up("cifar10", rows)}).set_index("comparison")
+    assert table.loc[OVERALL, "estimate"] == table.loc["other", "estimate"] == pytest.approx(2)
+    assert table["verdict"].tolist() == [YES] * 3 and table["p_holm"].nunique() == 1
+
+
+def test_what_is_not_run_is_undecided():
+    claims = claims_of(C1=(["a"], ["b"]), C2=(["a"], ["c"]))
+    table = judge(claims, {"cifar10": made_up("cifar10", arms(a=six(60), b=six(61)))})
+    assert table["verdict"].tolist() == [NO, NO, OPEN, OPEN]
+    assert set(table["why"][2:]) == {"not run at this scale"}
+    assert set(judge(claims, {})["verdict"]) == {OPEN}
+    assert judge(claims_of(), {}).empty
 
 
 # The claims of params.yaml
 
 
-def test_every_comparison_finds_its_runs(study, tmp_path):
-    """At all scales; tuned arms are there when they have been chosen."""
-    for scale in SCALES:
-        entries = study.entries(scale)
-        chosen = {entry.experiment for entry in entries if entry.arm.startswith("tuned")}
-        table = judge(study.claims[scale], entries, tmp_path, scale)
-        for row in table.dropna(subset="note").itertuples():
-            waiting = "tuned" in row.comparison and row.experiment not in chosen
-            assert ("no runs with" in row.note) == waiting, (scale, row)
-        assert set(table["verdict"]) <= {OPEN, GONE}, "without records nothing is decided"
-
-
-def recorded(study, folder, changes, claims=None):
-    """Made-up records of the quick study, test accuracies set by (optimizer, seed)."""
-    entries = study.entries("quick")
-    write_records(entries, folder)
-    for entry in entries:
-        path = folder / "runs" / entry.run.id / "metrics.json"
-        metrics = json.loads(path.read_text())
-        value = changes.get((entry.experiment, entry.arm))
-        if value is not None:
-            metrics["test_top1_percent"] = value + entry.run.settings.seed
-            path.write_text(json.dumps(metrics))
-    write_claims(claims or study.claims["quick"], entries, folder, "quick")
+def judged(study, scale, folder, records=True):
+    entries = study.entries(scale)
+    if records:
+        write_records(entries, folder)
+    write_claims(study.claims[scale], entries, folder, scale)
     return read_claims(folder)
 
 
-def test_claims_of_the_quick_study(study, tmp_path):
-    better = {("cifar10", "biased"): 93.0, ("cifar10", "bop"): 90.0, ("cifar10", "constant"): 90.1}
-    table = recorded(study, tmp_path, better)
+@pytest.mark.parametrize("scale", SCALES)
+def test_without_records_nothing_is_decided(study, tmp_path, scale):
+    table = judged(study, scale, tmp_path, records=False)
     assert statements(table)["claim"].tolist() == ["C1", "C2", "C3", "C4", "C5"]
-    assert set(table["verdict"]) <= {YES, NO, OPEN, GONE}
-    rows = table.set_index(["claim", "comparison"]).sort_index()
-    assert rows.loc[("C3", "biased"), "effect"] == pytest.approx(3)
-    assert rows.loc[("C3", "biased"), "verdict"] == YES
-    assert rows.loc[("C3", "corrected"), "verdict"] == NO, "within the margin"
-    assert rows.loc[("C3", "xnornet"), "verdict"] == OPEN, "one seed"
-    assert rows.loc[("C3", OVERALL), "verdict"] == OPEN
-    assert rows.loc[("C4", "biased_cifar10"), ["effect", "verdict"]].tolist() == [
-        pytest.approx(2.9), GONE
-    ]  # fmt: skip
-    assert len(rows.loc[("C1", "biased")]) == len(study.claims["quick"].levels)
-    compared = table[table["comparison"] != OVERALL]
-    assert compared["criterion"].notna().all() and compared["runs"].notna().all()
-    before = (tmp_path / "claims.csv").read_bytes()
-    write_claims(study.claims["quick"], study.entries("quick"), tmp_path, "quick")
-    assert (tmp_path / "claims.csv").read_bytes() == before
+    assert set(table.loc[table["measure"] != "images", "verdict"]) == {OPEN}
+    said = {"not run at this scale", *(f"0 of {n} planned seeds" for n in (3, 5, 8, 16))}
+    assert set(table["why"]) <= said
+    assert all("cannot be judged: " in line for line in conclusions(table)[:5])
 
 
-def test_tables_of_claims(study, tmp_path):
-    better = {("cifar10", "biased"): 93.0, ("cifar10", "constant"): 95.0, ("cifar10", "bop"): 90.0}
-    table = recorded(study, tmp_path, better)
+def test_the_quick_study_decides_nothing(study, tmp_path):
+    table = judged(study, "quick", tmp_path)
+    assert set(statements(table)["verdict"]) == {OPEN}
+    before = [(tmp_path / name).read_bytes() for name in ("claims.csv", "sensitivity.csv")]
+    judged(study, "quick", tmp_path)
+    assert before == [(tmp_path / name).read_bytes() for name in ("claims.csv", "sensitivity.csv")]
+
+
+@pytest.mark.slow
+def test_the_whole_study_is_judged(study, tmp_path):
+    """Made-up records of all planned seeds: every comparison has numbers, and readers see them."""
+    table = judged(study, "paper", tmp_path)
+    compared = table[(table["comparison"] != OVERALL) & (table["n"] >= table["planned"])]
+    numbers = compared[compared["measure"] != "images"]
+    for column in ("estimate", "low", "high", "p", "detectable"):
+        assert numbers[column].notna().all(), column
+    assert not numbers["why"].str.contains("seeds").any()
     shown = verdict_table(table).shown.set_index("claim")
-    found = shown.loc["C3 Bop2ndOrder reaches better accuracy than Bop."]
-    assert found.tolist() == [OPEN, "supported 2, undecided 2", ""]
-    one = comparison_table(table, "C3").shown.set_index("comparison")
-    assert one.loc["biased", ["effect", "95 % interval", "n", "verdict"]].tolist() == [
-        "+3.0", "+3.0 to +3.0", "2 seeds", YES
+    for row in statements(table).itertuples():
+        assert shown.loc[f"{row.claim} {row.statement}", "verdict"] == row.verdict
+    one = comparison_table(table, "C4").shown.set_index("comparison")
+    assert one.loc[["batch", "layer", "biased adam"], "rank"].tolist() == [
+        "primary", "primary", "secondary"
     ]  # fmt: skip
-    assert one.loc["xnornet", "95 % interval"] == "–"
-    assert one.loc["xnornet", ["n", "remark"]].tolist() == [
-        "1 seed", "too few seeds for an interval"
-    ]  # fmt: skip
-    robust = comparison_table(table, "C2").shown
-    assert set(robust["n"]) == {"9 cells (bootstrap)"}
+    assert one.loc["batch", "seeds"] == "5 of 5" and " to " in one.loc["batch", "after Holm"]
+    said = conclusions(table)
+    for row, line in zip(statements(table).itertuples(), said, strict=False):
+        word = {YES: "is supported", NO: "is contradicted", OPEN: "undecided"}.get(row.verdict)
+        assert line.startswith(f"{row.claim}, “") and (word or "neither") in line, line
+        assert f"{abs(row.estimate):.1f} points [" in line
+    sensitivity = sensitivity_table(read_sensitivity(tmp_path)).shown
+    assert list(sensitivity.columns) == ["variation", "C1", "C2", "C3", "C4", "C5"]
+    assert sensitivity.iloc[0, 1:].tolist() == statements(table)["verdict"].tolist()
+    assert sensitivity.iloc[-1, 1] == "not recorded"
 
 
 def test_images_are_shown_as_a_ratio():
@@ -308,140 +401,92 @@ def test_images_are_shown_as_a_ratio():
         (NAN, 1.2, INF),
         (NAN, 0, INF),
     ]
-    rows = pd.DataFrame(numbers, columns=["effect", "low", "high"]).assign(
-        claim="C1", comparison="one", measure="images", metric="train_accuracy", level=40,
-        experiment="cifar10", data="CIFAR-10", margin=1.1, n=3, over="seeds", verdict=NO, note="",
+    rows = pd.DataFrame(numbers, columns=["estimate", "low", "high"]).assign(
+        claim="C1", comparison="one", primary=False, measure="images", metric="val_accuracy",
+        level=40, experiment="cifar10", data="CIFAR-10", n=3, planned=8, verdict="", why="", p=NAN,
+        holm_low=NAN, holm_high=NAN, wide_low=NAN, wide_high=NAN,
     )  # fmt: skip
     shown = comparison_table(rows, "C1").shown
     assert shown["effect"].tolist() == ["5.6 times as many", "0.50 times as many", "–", "–", "–"]
     assert shown["95 % interval"].tolist() == [
         "5.3 to 5.9", "0.40 to 1.2", "at most 0.80", "at least 1.2", "unknown"
     ]  # fmt: skip
-    assert set(shown["effect on"]) == {"images to 40 % training accuracy"}
+    assert set(shown["effect on"]) == {"images to 40 % validation accuracy"}
 
 
-@pytest.mark.parametrize(
-    ("ratio", "expected"), [(0.5, YES), (2.0, NO), (0.95, NO), (1.05, NO), (0.9, YES)]
-)
-def test_fewer_images_speak_for_a_claim_and_the_margin_is_a_ratio(
-    study, tmp_path, monkeypatch, ratio, expected
-):
-    log = -math.log(ratio)
-    found = Contrast(Estimate(log, log - 1e-6, log + 1e-6, 3), "seeds", "train_accuracy")
-    monkeypatch.setattr("bop2ndorder.study.analysis.verdicts.claims.contrast", lambda *_: found)
-    claims = study.claims["quick"]
-    assert claims.margins.images == 1.1
-    entries = study.entries("quick")
-    table = judge(claims, entries, tmp_path, "quick")
-    rows = table[table["measure"] == "images"]
-    assert set(rows["verdict"]) == {expected} and rows["effect"].tolist() == pytest.approx(
-        [ratio] * len(rows)
-    )
+def test_planned_seeds_are_those_of_the_plan(study):
+    """docs/plan.md, the table of claims."""
+    plan = Path("docs/plan.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (C\d) .*\| (\d+)[^|]*\|$", plan, re.MULTILINE))
+    assert rows.keys() == {"C1", "C2", "C3", "C4", "C5"}
+    for claims in study.claims.values():
+        for label, claim in claims.statements.items():
+            assert {one.planned for one in claim.primary.values()} == {int(rows[label])}
+        versions = claims.statements["C4"].secondary
+        assert [versions[name].planned for name in versions if "_" in name] == [16, 16, 16]
+        assert claims.margin == 1.0
 
 
-def withdraw(claims, label, *comparisons, why="It says nothing."):
-    """The claims with comparisons of one withdrawn; without any named, the claim."""
-    claim = claims.statements[label]
-    change = {"withdrawn": why}
-    if comparisons:
-        found = {
-            name: one.model_copy(update=change if name in comparisons else {})
-            for name, one in claim.comparisons.items()
+def test_the_plan_that_params_yaml_names_is_there(study):
+    """Its commit, which results must not look up, and how often it was deviated from."""
+    plan = study.claims["small"].plan
+    text = Path(plan.document).read_text(encoding="utf-8")
+    deviations = re.findall(r"^\d+\. ", text.split("## Deviations")[1], re.MULTILINE)
+    assert len(deviations) == plan.deviations
+    brought = git("log", "--format=%H", "--diff-filter=A", "--", plan.document)
+    if not brought:
+        pytest.skip("no history here")
+    assert brought.split()[-1] == plan.commit
+
+
+def test_records_behind_verdicts_were_made_after_the_plan(study):
+    """By commits that come after the plan's, where this checkout has the history."""
+    plan = study.claims["small"].plan.commit
+    if not git("cat-file", "-t", plan):
+        pytest.skip("no history here")
+    for scale in ("small", "paper"):
+        claims = study.claims[scale]
+        names = {one.experiment for c in claims.statements.values() for one in c.primary.values()}
+        made = {
+            record["commit"]
+            for name in names & {*study.experiments(scale)}
+            for record in load_records(
+                study.entries(scale), Path("results", scale), scale, name
+            ).provenance
         }
-        change = {"comparisons": found}
-    statements = {**claims.statements, label: claim.model_copy(update=change)}
-    return claims.model_copy(update={"statements": statements})
+        for commit in made - {None}:
+            assert git("merge-base", plan, commit) == plan, f"{commit} is older than the plan"
 
 
-def test_what_is_withdrawn_enters_no_verdict(study, tmp_path):
-    """The biased version alone supports C3's part `published`."""
-    better = {("cifar10", "biased"): 93.0, ("cifar10", "bop"): 90.0, ("cifar10", "constant"): 90.1}
-    claims = withdraw(study.claims["quick"], "C3", "xnornet", "birealnet", why="One seed.")
-    gone = withdraw(claims, "C3", "biased", why="It was luck.")
-
-    def verdicts(claims):
-        table = recorded(study, tmp_path, better, claims)
-        rows = table[table["claim"] == "C3"].set_index("comparison")
-        return table, rows
-
-    _, before = verdicts(claims)
-    assert before.loc[[OVERALL, "biased"], "verdict"].tolist() == [YES, YES]
-    table, after = verdicts(gone)
-    assert after.loc[[OVERALL, "biased", "corrected"], "verdict"].tolist() == [NO, GONE, NO]
-    assert after.loc["biased", "withdrawn"] == "It was luck."
-    assert after.loc["corrected", "withdrawn"] == ""
-    assert after.loc[OVERALL, "withdrawn"] == "3 of 4 comparisons: It was luck. One seed."
-    numbers = ["effect", "low", "high", "runs"]
-    assert after.loc["biased", numbers].equals(before.loc["biased", numbers]), (
-        "it is still measured"
-    )
-    shown = verdict_table(table).shown.set_index("claim")
-    row = shown.loc["C3 Bop2ndOrder reaches better accuracy than Bop."]
-    assert row.tolist() == [
-        NO,
-        "not supported 1, withdrawn 3",
-        "3 of 4 comparisons: It was luck. One seed.",
-    ]
-    one = comparison_table(table, "C3").shown.set_index("comparison")
-    assert one.loc["biased", ["effect", "verdict"]].tolist() == ["+3.0", GONE]
+def git(*words: str) -> str:
+    found = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    return found.stdout.strip()
 
 
-def test_a_withdrawn_claim_has_no_verdict(study, tmp_path):
-    table = recorded(study, tmp_path, {}, withdraw(study.claims["quick"], "C5"))
-    rows = table[table["claim"] == "C5"]
-    assert set(rows["verdict"]) == {GONE} and set(rows["withdrawn"]) == {"It says nothing."}
-    others = table[~table["claim"].isin(["C2", "C4", "C5"])]
-    assert GONE not in set(others["verdict"]) and set(others["withdrawn"]) == {""}
-
-
-def test_what_params_yaml_withdraws(study):
-    """C2, whose grid is one algorithm, C4, which counts settings as seeds; what was tuned."""
-    found = {
-        scale: {
-            (label, name)
-            for label, claim in claims.statements.items()
-            for name, one in claim.comparisons.items()
-            if claim.withdrawn or one.withdrawn
-        }
-        for scale, claims in study.claims.items()
-    }
-    small = study.claims["small"].statements
-    tuned = {(c, n) for c in ("C1", "C3") for n in small[c].comparisons if "tuned" in n}
-    whole = {
-        scale: {(c, n) for c in ("C2", "C4") for n in claims.statements[c].comparisons}
-        for scale, claims in study.claims.items()
-    }
-    assert found["paper"] == set() and found["quick"] == whole["quick"]
-    assert len(tuned) == 6 and found["small"] == whole["small"] | tuned
-    reasons = [c.withdrawn for c in small.values()] + [
-        one.withdrawn for c in small.values() for one in c.comparisons.values()
-    ]
-    assert all(why.endswith(".") and why.count(". ") == 0 for why in reasons if why)
-
-
-def test_a_remark_of_params_yaml_stands_beside_its_comparison(study, tmp_path):
-    entries = study.entries("small", "imagenet")
-    table = judge(study.claims["small"], entries, tmp_path, "small")
-    rows = table.set_index(["claim", "comparison"])["note"]
-    remark = study.claims["small"].statements["C3"].comparisons["xnornet"].remark
-    assert remark and rows["C3", "xnornet"].endswith(f"; {remark}")
-    assert remark not in rows["C3", "birealnet"]
-
-
-def test_an_experiment_that_is_not_there_leaves_its_comparisons_undecided(study, tmp_path):
-    entries = study.entries("quick", "cifar10")
-    table = judge(study.claims["quick"], entries, tmp_path, "quick")
-    notes = table.loc[table["experiment"] == "schedules", "note"]
-    assert set(notes) == {"no such experiment at this scale"}
+def test_a_table_says_what_was_fixed_before(study, tmp_path):
+    table = judged(study, "quick", tmp_path)
+    shown = registration_table(table).shown.set_index("claim")
+    plan = study.claims["quick"].plan
+    assert shown.loc["C3", "fixed by commit"] == plan.commit[:7]
+    assert shown.loc["C3", "records made at"] == "0123456"
+    assert set(shown["deviations"]) == {str(plan.deviations)}
 
 
 def test_the_claims_are_judged_anew_where_they_change(study, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    claims = study.claims["quick"]
-    margins = claims.margins.model_copy(update={"accuracy": 1.0})
-    changed = {"quick": claims.model_copy(update={"margins": margins})}
+    changed = {"quick": study.claims["quick"].model_copy(update={"margin": 2.0})}
     one = Workflow(study, "quick")
     other = Workflow(type(study)(study.scale, study.local, study.plans, changed), "quick")
     differ = {product for product in one.products if one.key(product) != other.key(product)}
     assert differ == {"claims", "report"}
     assert pd.Series(one.products).is_unique
+
+
+def test_a_small_p_is_kept_and_nothing_is_minus_0(study, tmp_path):
+    rows = arms(a=six(60, 1e-3), b=six(62, 1e-3), c=six(60, 1e-3))
+    table = judge(claims_of(C1=(["b"], ["a"])), {"cifar10": made_up("cifar10", rows)})
+    assert 0 < table["p"].iloc[0] < 1e-12
+    judged(study, "quick", tmp_path)
+    text = (tmp_path / "claims.csv").read_text()
+    assert not re.search(r",-0(\.0*)?,|e-1[0-9],", text)
+    assert parse_claims(tmp_path / "claims.csv")["why"].notna().all()

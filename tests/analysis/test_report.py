@@ -2,7 +2,6 @@
 
 import json
 import re
-from html import unescape
 from pathlib import Path
 
 import pytest
@@ -56,19 +55,6 @@ def test_page_is_self_contained_and_repeatable(study, tmp_path):
     links = {link for link in re.findall(r'href="([^"#]+)"', html) if "://" not in link}
     assert {"normalization/table.csv", "normalization/notebook.html"} <= links
     assert all((tmp_path / link).exists() for link in links)
-
-
-def test_what_is_withdrawn_is_shown_with_its_reason(study, tmp_path):
-    entries = study.entries("quick")
-    claims = study.claims["quick"]
-    write_claims(claims, entries, tmp_path, "quick")
-    write_report(study, "quick", tmp_path)
-    html = unescape((tmp_path / "report.html").read_text())
-    why = claims.statements["C2"].withdrawn
-    [heading] = re.findall(r'<h3 id="C2">.*<span class="badge withdrawn">(.+)</span></h3>', html)
-    assert heading == "withdrawn" and f'<p class="missing">Withdrawn: {why}</p>' in html
-    assert html.count("Withdrawn: ") == 2, "of C2 and of C4"
-    assert "Withdrawn comparisons count for nothing" in html
 
 
 def test_the_subset_of_imagenette_is_called_so_and_its_sizes_are_those_of_the_records(study):

@@ -1,6 +1,5 @@
 """Intervals, held against values worked out by hand, by other means or by simulation."""
 
-import itertools
 import math
 import statistics
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from scipy.stats import norm, t
 from statsmodels.formula.api import ols
 from statsmodels.stats.power import TTestIndPower
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
@@ -18,7 +16,6 @@ from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 from bop2ndorder.study.analysis.statistics import (
     Contrast,
     Model,
-    bootstrap_interval,
     bounded_interval,
     difference,
     images_to_reach,
@@ -26,15 +23,10 @@ from bop2ndorder.study.analysis.statistics import (
     near_best,
     over_seeds,
     robustness,
-    shared_baseline_interval,
     welch,
 )
 
 INF, NAN = math.inf, math.nan
-
-
-def deviation(cells):
-    return cells.std(axis=-1, ddof=1)
 
 
 def test_mean_interval_by_hand():
@@ -55,68 +47,6 @@ def test_bounds_give_the_limits_that_they_can():
     assert one_sided.low == known.low and one_sided.high == INF and math.isnan(one_sided.value)
     assert bounded_interval([-INF, 0.2], [0.1, INF])[1:3] == (-INF, INF)
     assert math.isnan(bounded_interval([0.1], [INF]).low), "one value tells nothing of chance"
-
-
-def test_a_shared_baseline_widens_the_interval_as_much_as_it_should():
-    """Without it the interval would claim 95 % and hold in half of the cases."""
-    chance = np.random.default_rng(3)
-    held = plain_held = 0
-    for _ in range(400):
-        baselines = chance.normal(size=2)
-        differences = chance.normal(size=(10, 2)) - baselines
-        names = np.tile(["a", "b"], 10)
-        found = shared_baseline_interval(differences.ravel(), names)
-        plain = mean_interval(differences.ravel())
-        held += found.low <= 0 <= found.high
-        plain_held += plain.low <= 0 <= plain.high
-    assert 0.92 <= held / 400 <= 0.98 and plain_held / 400 < 0.7
-
-
-def test_baselines_of_their_own_are_plain_pairs():
-    assert shared_baseline_interval([1.0, 2.0, 4.0], ["a", "b", "c"]) == mean_interval([1, 2, 4])
-
-
-def test_bootstrap_is_the_same_each_time_and_draws_pairs():
-    of, against = np.arange(25.0), np.arange(25.0) + 3
-    found = bootstrap_interval(of, against, lambda accuracy: accuracy.mean(axis=-1))
-    assert found == pytest.approx((-3.0, -3.0, -3.0, 25)), (
-        "cells at the same place are drawn together"
-    )
-    assert bootstrap_interval(of, of**1.5, deviation) == bootstrap_interval(of, of**1.5, deviation)
-
-
-def test_bootstrap_agrees_with_all_possible_draws():
-    of, against = np.array([90.0, 89.0, 88.5, 70.0]), np.array([90.0, 60.0, 70.0, 50.0])
-    draws = np.array([*itertools.product(range(4), repeat=4)])
-    every = deviation(against[draws]) - deviation(of[draws])
-    found = bootstrap_interval(against, of, deviation)
-    outer = norm.cdf(t(3).ppf([0.025, 0.975]) * (4 / 3) ** 0.5)
-    assert found[:3] == pytest.approx(
-        (statistics.stdev(against) - statistics.stdev(of), *np.quantile(every, outer))
-    )
-
-
-@pytest.mark.parametrize(("cells", "at_least", "at_most"), [(25, 0.88, 0.95), (9, 0.77, 0.86)])
-def test_bootstrap_of_a_deviation_holds_the_truth_as_often_as_it_says(cells, at_least, at_most):
-    """Settings of one optimizer are alike, a fifth of those of the other fail."""
-    chance = np.random.default_rng(3)
-
-    def draw(count):
-        fails = chance.random(count) < 0.2
-        failed = np.where(fails, chance.uniform(10, 30, count), chance.normal(45, 3, count))
-        return failed, chance.normal(45, 3, count)
-
-    truth = np.subtract(*(deviation(grid) for grid in draw(1_000_000)))
-    found = [bootstrap_interval(*draw(cells), deviation) for _ in range(300)]
-    held = np.mean([one.low <= truth <= one.high for one in found])
-    assert at_least <= held <= at_most
-
-
-def test_bootstrap_of_a_mean_agrees_with_student():
-    chance = np.random.default_rng(1)
-    of, against = chance.normal(size=100), chance.normal(size=100)
-    found = bootstrap_interval(of, against, lambda accuracy: accuracy.mean(axis=-1))
-    assert found[:3] == pytest.approx(mean_interval(of - against)[:3], abs=0.02)
 
 
 def test_images_to_reach_by_hand():

@@ -22,7 +22,7 @@ SCALES = [path.parent for path in sorted(Path("results").glob("*/claims.csv"))]
 # Columns of the shown tables that say what was set, not what was found.
 SET = {
     "gamma", "sigma", "threshold", "threshold / noise floor", "learning rate", "batch size", "seed",
-    "width", "seeds", "n", "margin", "settings", "published at full scale (%)", "remark",
+    "width", "seeds", "n", "margin", "settings", "published at full scale (%)", "because", "rank",
     "held as found before (%)",
 }  # fmt: skip
 NUMBER = re.compile(r"[+−]?\d+(?:\.\d+)?(?:e-?\d+)?[kM]?")

@@ -184,6 +184,10 @@ def four_runs() -> dict:
         "adam": {"set": {"optimizer": {**point, "bias_correction": "adam"}}},
     }
     cifar10["seeds"] = [0]
+    compared = {"experiment": "cifar10", "measure": "accuracy", "planned": 2}
+    primary = {"biased": {**compared, "of": {"arm": ["biased"]}, "against": {"arm": ["bop"]}}}
+    claim = {"claim": "It is better.", "criterion": "It is more accurate.", "primary": primary}
+    study["claims"]["statements"] = {"C1": claim}
     for scale in ("quick", "small"):
         sizes = study["scales"][scale]["experiments"]["cifar10"]
         study["scales"][scale]["experiments"]["cifar10"] = {"set": sizes["set"]}

@@ -19,7 +19,7 @@ from bop2ndorder.networks import build
 # What the study says, not what a run found.
 SETTINGS = {
     "seed", "gamma", "gamma_start", "sigma", "threshold", "lr", "batch_size", "epochs", "times",
-    "level", "margin", "planned", "published_top1", "missing", "settings", "axis",
+    "level", "margin", "planned", "deviations", "published_top1", "missing", "settings", "axis",
 }  # fmt: skip
 EPOCHS = "images_seen"
 
@@ -204,50 +204,75 @@ class Trace:
         return {**found, "mean": math.exp(statistics.fmean(logs)), **limits}
 
     def _claim(self, row: dict) -> dict:
-        if not row["runs"] or not row["against_runs"]:
-            return {}
+        """A contrast of a model of all runs, fitted by numpy; of images, the ratio seed by seed."""
         of, against = row["runs"].split(), row["against_runs"].split()
+        if not of or not against:
+            return {}
         if row["measure"] == "images":
             return self._times_as_many(of, against, row["metric"], float(row["level"]))
-        one, other = (self.values(row[side], row["metric"]) for side in ("runs", "against_runs"))
-        if row["measure"] in ("spread", "share"):
-            return _grids(np.array(one), np.array(other), row["measure"])
-        if row["over"] == "seeds":
-            paired = self._paired(row)
-            return {**paired, "effect": paired.get("difference")}
-        return self._versions(of, against, row["metric"])
-
-    def _versions(self, of: list, against: list, metric: str) -> dict:
-        """Runs with one seed: each with that of the other version, or several with one baseline."""
-        if len(of) == len(against):
-            sides = [
-                {self._apart(run): self.metrics(run)[metric] for run in s} for s in (of, against)
-            ]
-            differences = [sides[0][key] - sides[1][key] for key in sides[0]]
-            mean = statistics.fmean(differences)
-            return {"effect": mean, "n": len(differences), **_limits(differences)}
-        groups = {self._version(run): [] for run in against}
-        for run in of:
-            groups[self._version(run)].append(self.metrics(run)[metric])
-        means = [
-            statistics.fmean(groups[self._version(run)]) - self.metrics(run)[metric]
-            for run in against
+        values = [
+            (
+                self._apart_from_seed(run),
+                self.settings(run)["seed"],
+                self._value(run, row["metric"]),
+            )
+            for run in row["model_runs"].split()
         ]
-        sizes = {len(values) for values in groups.values()}
-        [m], k = sizes, len(groups)  # as many runs to each baseline
-        variance = statistics.fmean(statistics.variance(values) for values in groups.values())
-        half = stats.t(k * (m - 1)).ppf(0.975) * math.sqrt(variance * (1 + 1 / m) / k)
-        mean = statistics.fmean(means)
-        return {"effect": mean, "n": k * m, "low": mean - half, "high": mean + half}
+        cells = [{self._apart_from_seed(run) for run in ids} for ids in (of, against)]
+        if row["measure"] == "spread":
+            values, cells = _spreads(values, cells), [{"0"}, {"1"}]
+        counts = [sum(value[0] == cell for value in values) for side in cells for cell in side]
+        estimate, error, df = _fitted(values, *cells)
+        found = {"estimate": estimate, "n": min(counts)}
+        if df:
+            found |= self._decided(row, estimate, error, df)
+            if row["measure"] != "spread":
+                images = self._judged_on(of[0], row["metric"])
+                shares = [
+                    statistics.fmean(
+                        statistics.fmean(v for c, _, v in values if c == cell) for cell in side
+                    ) / 100
+                    for side in cells
+                ]  # fmt: skip
+                drawn = sum(100**2 * share * (1 - share) / images for share in shares)
+                wide = math.sqrt(error**2 + drawn)
+                found |= _t_limits("wide_", estimate, wide, df * (wide / error) ** 4, 0.05)
+        return found
 
-    def _version(self, run: str) -> str:
-        return self.settings(run)["optimizer"]["bias_correction"]
+    def _decided(self, row: dict, estimate: float, error: float, df: int) -> dict:
+        p = 2 * stats.t(df).sf(abs(estimate) / error)
+        found = {"p": p, **_t_limits("", estimate, error, df, 0.05)}
+        with (self.results / "claims.csv").open(encoding="utf-8") as file:
+            family = [other for other in csv.DictReader(file) if other["comparison"] == "overall"]
+        found["detectable"] = _found_in_four_of_five(error, df, 0.05)
+        found["detectable_holm"] = _found_in_four_of_five(error, df, 0.05 / len(family))
+        if row["primary"] == "False":
+            margin = float(row["margin"])
+            away = stats.t(df).sf([(margin - estimate) / error, (margin + estimate) / error])
+            return {**found, "p_equivalent": max(away)} if row["p_equivalent"] else found
+        ps = {other["claim"]: float(other["p"]) if other["p_holm"] else 1.0 for other in family}
+        corrected, highest, level = {}, 0.0, None
+        for place, claim in enumerate(sorted(ps, key=ps.get)):
+            highest = max(highest, min(1.0, (len(ps) - place) * ps[claim]))
+            here = 0.05 / (len(ps) - place) if level is None else level
+            corrected[claim] = highest, here
+            level = level or (here if ps[claim] >= here else None)
+        found["p_holm"], level = corrected[row["claim"]]
+        return {**found, **_t_limits("holm_", estimate, error, df, level)}
 
-    def _apart(self, run: str) -> str:
-        """All settings but the bias correction."""
-        settings = self.settings(run)
-        optimizer = {**settings["optimizer"], "bias_correction": ""}
-        return json.dumps({**settings, "optimizer": optimizer}, sort_keys=True)
+    def _value(self, run: str, metric: str) -> float:
+        if metric != "val_accuracy":
+            return self.metrics(run)[metric]
+        return 100 * statistics.fmean(float(epoch[metric]) for epoch in self.history(run))
+
+    def _judged_on(self, run: str, metric: str) -> int:
+        """Number of images behind a value."""
+        if metric == "val_accuracy":
+            return self.settings(run)["data"]["validation"]
+        return self.metrics(run)[metric.replace("top1_percent", "images")]
+
+    def _apart_from_seed(self, run: str) -> str:
+        return json.dumps({**self.settings(run), "seed": 0}, sort_keys=True)
 
     def _times_as_many(self, of: list, against: list, metric: str, level: float) -> dict:
         """Bounds on the logarithm of the ratio, seed by seed."""
@@ -264,7 +289,7 @@ class Trace:
             found["low"] = _limits(least)["low"] if finite[0] else -math.inf
             found["high"] = _limits(most)["high"] if finite[1] else math.inf
         if least == most:
-            found["effect"] = statistics.fmean(least)
+            found["estimate"] = statistics.fmean(least)
         return {**{name: math.exp(value) for name, value in found.items()}, "n": len(seeds)}
 
 
@@ -291,19 +316,53 @@ def _log(above: float, below: float) -> float:
     return math.inf if math.isinf(above) or below == 0 else math.log(above / below)
 
 
-def _grids(of: np.ndarray, against: np.ndarray, measure: str) -> dict:
-    """The bootstrap once more, drawn with numpy alone."""
+def _fitted(values: list, of: set, against: set) -> tuple[float, float, int]:
+    """Mean of some cells less that of others, its standard error and degrees of freedom.
 
-    def number(cells: np.ndarray) -> np.ndarray:
-        return -np.std(cells, axis=-1, ddof=1) if measure == "spread" else np.mean(cells, axis=-1)
+    Args:
+        values: (cell, seed, value).
+        of, against: cells.
+    """
+    cells, seeds = ([*dict.fromkeys(row[place] for row in values)] for place in (0, 1))
+    by_cell = np.array([[cell == c for c in cells] for cell, _, _ in values], dtype=float)
+    by_seed = np.array([[seed == s for s in seeds[1:]] for _, seed, _ in values], dtype=float)
+    design = np.hstack([by_cell, by_seed])
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        design = by_cell
+    y = np.array([value for _, _, value in values])
+    solution, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
+    weights = np.zeros(design.shape[1])
+    for place, cell in enumerate(cells):
+        weights[place] = (cell in of) / len(of) - (cell in against) / len(against)
+    df = len(y) - rank
+    variance = ((y - design @ solution) ** 2).sum() / df if df else math.nan
+    spread = weights @ np.linalg.solve(design.T @ design, weights)
+    return float(weights @ solution), math.sqrt(variance * spread), df
 
-    if measure == "share":
-        of, against = (100.0 * (grid >= max(grid) - 2) for grid in (of, against))
-    draws = np.random.default_rng(0).integers(len(of), size=(10_000, len(of)))
-    student = stats.t(len(of) - 1).ppf([0.025, 0.975])
-    outer = stats.norm.cdf(student * math.sqrt(len(of) / (len(of) - 1)))
-    low, high = np.quantile(number(of[draws]) - number(against[draws]), outer)
-    return {"effect": number(of) - number(against), "low": low, "high": high, "n": len(of)}
+
+def _spreads(values: list, sides: list[set]) -> list:
+    """(side, seed, minus the standard deviation over its cells), where all cells are there."""
+    found = []
+    for name, side in zip("01", sides, strict=True):
+        for seed in dict.fromkeys(seed for _, seed, _ in values):
+            own = [v for cell, s, v in values if s == seed and cell in side]
+            if len(own) == len(side):
+                found.append((name, seed, -statistics.stdev(own)))
+    return found
+
+
+def _t_limits(prefix: str, estimate: float, error: float, df: float, level: float) -> dict:
+    low, high = stats.t(df, estimate, error).interval(1 - level)
+    return {f"{prefix}low": low, f"{prefix}high": high}
+
+
+def _found_in_four_of_five(error: float, df: int, level: float) -> float:
+    """By bisection."""
+    limit, low, high = stats.t(df).isf(level / 2), 0.0, 1e3
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if stats.nct.sf(limit, df, middle) > 0.8 else (middle, high)
+    return low * error
 
 
 def _limits(values: list[float]) -> dict[str, float]:

@@ -31,11 +31,18 @@ def cut_down(limit: int = 20, batch_size: int = 10) -> dict:
 
 
 def keep(study: dict, *experiments: str) -> dict:
-    """The study with only these experiments, at every scale."""
+    """The study with only these experiments, at every scale, and the comparisons of them."""
     for sizes in (study, *study["scales"].values()):
         found = sizes.get("experiments", {})
         for name in found.keys() - set(experiments):
             del found[name]
+    statements = study["claims"]["statements"]
+    for label, claim in list(statements.items()):
+        for kind in ("primary", "secondary"):
+            of_kind = claim.get(kind, {})
+            claim[kind] = {n: one for n, one in of_kind.items() if one["experiment"] in experiments}
+        if not claim["primary"]:
+            del statements[label]
     return study
 
 

@@ -90,7 +90,7 @@ def test_two_clones_make_the_same_bytes_on_one_core_and_on_two(built, fresh):
 
 def test_a_criterion_changed_judges_the_claims_anew_and_nothing_else(project):
     def wider_margin(study):
-        study["claims"]["margins"]["accuracy"] = 99.0
+        study["claims"]["margin"] = 99.0
 
     project.change(wider_margin)
     assert project.snakemake("-n", "report") == {"claims": 1, "page": 1, "outdated": 2, "report": 1}

@@ -41,14 +41,6 @@ SYMBOLS = {
     "threshold": "threshold",
     "lr": "learning rate of the real weights",
 }
-_CORRECTIONS = {"none": "biased", "constant": "corrected", "adam": "adam"}
-
-
-def optimizer_of(settings: dict) -> str:
-    """The key in `OPTIMIZERS` of a run's optimizer settings."""
-    if settings["name"] == "bop2ndorder":
-        return _CORRECTIONS[settings["bias_correction"]]
-    return settings["name"]
 
 
 def schedule_start(value: Any) -> float | None:

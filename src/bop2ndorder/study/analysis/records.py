@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..config.claims import optimizer_of
 from ..config.runs import Entry
 from ..run.evaluate import PREFIX
 from ..run.record import read_record
-from .names import SOURCES, optimizer_of
+from .names import SOURCES
 
 HYPERPARAMETERS = ("gamma", "sigma", "threshold")
 # Columns that are there even where no record is.

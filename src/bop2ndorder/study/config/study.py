@@ -1,7 +1,7 @@
 """params.yaml: read, checked as a whole, and expanded to runs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml.error import YAMLError
 
-from .claims import Claims
+from .claims import Claims, strangers
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
 from .overlay import Place, depth, names_itself, odd_keys, overlay, value_at
 from .problems import ParamsError, brief, explain_all
@@ -83,7 +83,7 @@ def check(document: dict, name: str = "params.yaml") -> Study:
     checker = _Checker(document)
     checker.outline()
     plans = {scale: tuple(checker.entries(scale)) for scale in SCALES}
-    claims = {scale: checker.claims(scale) for scale in SCALES}
+    claims = {scale: checker.claims(scale, plans[scale]) for scale in SCALES}
     if checker.problems:
         raise ParamsError(name, checker.problems)
     return Study(document["scale"], dict(document.get("local", {})), plans, claims)
@@ -98,6 +98,9 @@ class _Checker:
     def __init__(self, document: dict):
         self.document = document
         self.problems: dict[str, None] = {}  # an ordered set
+        self.reports = 0
+        # scale -> (experiment, arm or None) that it leaves out, or that mistakes hide
+        self.unknown: dict[str, set[tuple[str, str | None]]] = {scale: set() for scale in SCALES}
 
     def report(self, place: Place, text: str, scale: str | None = None) -> None:
         """File a mistake, under `scales.SCALE` if that is where the value comes from."""
@@ -108,6 +111,7 @@ class _Checker:
         if own > below or (own == below and own and on_top):
             place = ("scales", str(scale), *place)
         self.problems[f"{'.'.join(place)}: {text}"] = None
+        self.reports += 1
 
     def valid(
         self, model: type[M], found: Any, place: Place = (), scale: str | None = None
@@ -133,13 +137,23 @@ class _Checker:
         if not all(isinstance(plan.get(key), dict) for key in sections):
             return  # the outline's mistakes say so
         for name, found in plan["experiments"].items():
+            name = str(name)
             if found is None and name in (over.get("experiments") or {}):
+                self.unknown[scale].add((name, None))
                 continue  # the scale says that it does not run it
-            place = ("experiments", str(name))
-            declared = value_at(self.document, (*place, "arms"))
-            experiment = self.experiment(_without_nulls(found, declared), place, scale)
-            if experiment is None:
-                continue
+            place = ("experiments", name)
+            left_out = _null_arms(found, value_at(self.document, (*place, "arms")))
+            self.unknown[scale] |= {(name, arm) for arm in left_out}
+            before = self.reports
+            yield from self.runs(name, _without(found, left_out), plan, scale)
+            if self.reports > before:
+                self.unknown[scale].add((name, None))
+
+    def runs(self, name: str, found: Any, plan: dict, scale: str) -> Iterator[Entry]:
+        """The runs of an experiment whose settings are valid; the rest is reported."""
+        place = ("experiments", name)
+        experiment = self.experiment(found, place, scale)
+        if experiment is not None:
             seen: set[str] = set()
             for point in points(experiment, place, plan["defaults"]):
                 merged = reduce(overlay, (layer.settings for layer in point.layers))
@@ -152,15 +166,24 @@ class _Checker:
                 seen.add(mark)
                 settings = self.settings(merged, point, plan["data"], scale)
                 if settings is not None:
-                    yield Entry(str(name), point.arm, point.axis, Run.of(settings))
+                    yield Entry(name, point.arm, point.axis, Run.of(settings))
 
-    def claims(self, scale: str) -> Claims | None:
-        """The claims of one scale; None, and the mistakes reported, where they are not valid."""
+    def claims(self, scale: str, entries: Sequence[Entry]) -> Claims | None:
+        """The claims of one scale; None, and the mistakes reported, where they are not valid.
+
+        Args:
+            scale: which.
+            entries: what it runs, which comparisons are held to.
+        """
         section = self.document.get("claims")
         over = value_at(self.document, ("scales", scale, "claims")) or {}
         if not isinstance(section, dict):
             return None  # the outline's mistakes say so
-        return self.valid(Claims, overlay(section, over), ("claims",), scale)
+        claims = self.valid(Claims, overlay(section, over), ("claims",), scale)
+        if claims is not None and entries:
+            for place, text in strangers(claims, entries, self.unknown[scale]):
+                self.report(("claims", *place), text, scale)
+        return claims
 
     def experiment(self, found: Any, place: Place, scale: str) -> Experiment | None:
         """The experiment; with mistakes in it, as much of it as is sound."""
@@ -198,10 +221,16 @@ class _Checker:
         return None if misfit else settings
 
 
-def _without_nulls(found: Any, declared: Any) -> Any:
-    """An experiment without the declared arms that a scale sets to null, which it does not run."""
+def _null_arms(found: Any, declared: Any) -> set[str]:
+    """The declared arms that a scale sets to null, which it does not run."""
     arms = value_at(found, ("arms",))
     if not isinstance(arms, dict) or not isinstance(declared, dict):
+        return set()
+    return {n for n, arm in arms.items() if arm is None and declared.get(n) is not None}
+
+
+def _without(found: Any, arms: set[str]) -> Any:
+    """An experiment without some of its arms."""
+    if not arms:
         return found
-    kept = {n: arm for n, arm in arms.items() if arm is not None or declared.get(n) is None}
-    return {**found, "arms": kept}
+    return {**found, "arms": {n: arm for n, arm in found["arms"].items() if n not in arms}}

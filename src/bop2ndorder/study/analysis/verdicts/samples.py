@@ -1,0 +1,165 @@
+"""The values that a comparison rests on, out of the records, and its contrast by several means."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ...config.claims import Comparison, Selection
+from ..records import Records
+from ..sections.reaching import images_of_run
+from ..statistics import (
+    Contrast,
+    Estimate,
+    Model,
+    bounded_interval,
+    difference,
+    joined,
+    welch,
+)
+
+NOT_RUN = "not run at this scale"
+UNITS = {"images": "times as many images"}  # all others are in points
+NOTHING = Contrast(np.nan, np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Values of an experiment's runs, and which of them are compared.
+
+    Attributes:
+        frame: one row a run (for the measure `spread`: a side and seed), with the columns cell,
+            seed, value and run (ids).
+        of, against: the cells compared; each counts alike.
+        metric: the column of metrics.json or history.csv that the values come from.
+        missing: runs of both sides without a record.
+        listed: all runs of both sides.
+        images: number of images behind each value; 0 where they are not what is counted.
+    """
+
+    frame: pd.DataFrame
+    of: Sequence[str]
+    against: Sequence[str]
+    metric: str
+    missing: int = 0
+    listed: int = 0
+    images: int = 0
+
+    @property
+    def n(self) -> int:
+        """Seeds of the cell that has the fewest."""
+        counts = self.frame.dropna(subset=["value"]).groupby("cell").size()
+        return int(min(counts.get(cell, 0) for cell in (*self.of, *self.against)))
+
+    def contrast(self, how: str = "paired") -> Contrast:
+        """The mean of one side's cells less that of the other's.
+
+        Args:
+            how: paired (one linear model of all cells, the seed as a block), unpaired (without
+                blocks) or welch (a variance a cell, besides).
+        """
+        if not self.n:
+            return NOTHING
+        weights = difference(self.of, self.against)
+        if how == "welch":
+            return welch(self.frame, "value", "cell", weights)
+        block = "seed" if how == "paired" else None
+        return Model.of(self.frame, "value", "cell", block).contrast(weights)
+
+    def widened(self) -> Contrast:
+        """The contrast where images are drawn as well as seeds.
+
+        Records hold no answer to a single image, so each side's share of right answers varies like
+        that of a coin. That is an upper bound: two networks are wrong on the same images more often
+        than by chance, which cancels out of a difference.
+        """
+        found = self.contrast()
+        if not self.images or not np.isfinite(found.se):
+            return NOTHING
+        cells = self.frame.groupby("cell")["value"].mean() / 100
+        shares = [cells[list(side)].mean() for side in (self.of, self.against)]
+        return found.with_variance(100**2 * sum(p * (1 - p) for p in shares) / self.images)
+
+    def runs(self, cells: Sequence[str]) -> str:
+        """Ids of the runs in some cells."""
+        return joined(self.frame.loc[self.frame["cell"].isin(cells), "run"])
+
+
+def sample(comparison: Comparison, records: Records) -> Sample | None:
+    """The values of a comparison in points; None where the scale leaves out what it names."""
+    runs = records.runs[records.runs["axis"].isna()]
+    sides = [_chosen(runs, where) for where in (comparison.of, comparison.against)]
+    if any(side is None for side in sides):
+        return None
+    listed = pd.concat(sides)
+    there = runs[~runs["missing"].astype(bool)]
+    value, metric, images = _values(there, comparison.measure, records)
+    frame = there.assign(cell=there["setting"], value=value)[["cell", "seed", "value", "run"]]
+    of, against = (list(side["setting"].unique()) for side in sides)
+    if comparison.measure == "spread":
+        frame = pd.concat([_spread(frame, of, "of"), _spread(frame, against, "against")])
+        of, against = ["of"], ["against"]
+    missing = int(listed["missing"].astype(bool).sum())
+    return Sample(frame, of, against, metric, missing, len(listed), images)
+
+
+def times_as_many(comparison: Comparison, records: Records, level: float) -> Estimate:
+    """How many times as many images the first side needs to reach an accuracy in percent.
+
+    By seed, geometric mean and interval; the runs' own spread counts, no other arm's. Runs that
+    never get there bound it on one side.
+    """
+    runs = records.runs[records.runs["axis"].isna() & ~records.runs["missing"].astype(bool)]
+    logs = []
+    for where in (comparison.of, comparison.against):
+        side = _chosen(runs, where)
+        if side is None:
+            return Estimate(np.nan, np.nan, np.nan, 0)
+        with np.errstate(divide="ignore"):
+            bounds = np.log([images_of_run(records, run, level) for run in side["run"]])
+        frame = pd.DataFrame(bounds, columns=["least", "most"], index=side["seed"])
+        logs.append(frame.groupby(level=0).mean())
+    of, against = logs[0].align(logs[1], join="inner", axis=0)
+    if of.empty:
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    found = bounded_interval(of["least"] - against["most"], of["most"] - against["least"])
+    return Estimate(*np.exp(found[:3]).tolist(), found.n)
+
+
+def _chosen(runs: pd.DataFrame, where: Selection) -> pd.DataFrame | None:
+    """The runs whose columns have one of the values named; None where one of them is nowhere."""
+    chosen = pd.Series(True, index=runs.index)
+    for column, values in where.items():
+        if not set(values) <= set(runs[column]):
+            return None
+        chosen &= runs[column].isin(values)
+    return runs[chosen]
+
+
+def _values(runs: pd.DataFrame, measure: str, records: Records) -> tuple[pd.Series, str, int]:
+    """A value a run, the column that it comes from, and the number of images behind it."""
+    if measure != "mean_validation_accuracy":
+        counts = runs.get(
+            records.accuracy.replace("top1_percent", "images"), pd.Series(dtype=float)
+        )
+        images = 0 if measure == "spread" or counts.dropna().empty else int(counts.min())
+        return runs[records.accuracy], records.accuracy, images
+    column = "val_accuracy"
+    means = 100 * records.history.groupby("run")[column].mean()
+    settings = runs["setting"].map(json.loads)
+    images = min((one["data"]["validation"] for one in settings), default=0)
+    return runs["run"].map(means), column, images
+
+
+def _spread(frame: pd.DataFrame, cells: Sequence[str], side: str) -> pd.DataFrame:
+    """Standard deviation over a grid's cells, a seed; negative, since less speaks for a grid.
+
+    Only seeds that have all cells count.
+    """
+    grid = frame[frame["cell"].isin(cells)]
+    by_seed = grid.groupby("seed")
+    whole = by_seed["value"].count() == len(cells)
+    table = pd.DataFrame({"value": -by_seed["value"].std(), "run": by_seed["run"].agg(joined)})
+    return table[whole].reset_index().assign(cell=side)
