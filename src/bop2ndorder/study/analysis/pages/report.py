@@ -69,7 +69,7 @@ def write_report(
         title=TITLE,
         paper=PAPER,
         done=[ASKED, trained(scale, runs.values())],
-        data=sorted({_data(record) for record in records.values()}),
+        data=described_data(records.values()),
         claims=_claims(results, links),
         sections=[_section(results, name, links) for name in order],
         published=None if scale == FULL_SCALE else published_table(),
@@ -91,11 +91,12 @@ def trained(scale: str, runs: Iterable[Run]) -> str:
         f"{NETWORKS[name]} ({_widths(name, widths)}) on {SOURCES[source]}"
         for (name, source), widths in networks.items()
     ]
-    epochs = sorted({run.settings.epochs for run in runs})
+    # Of runs that stop early, schedules alone go by their epochs.
+    epochs = sorted({run.settings.epochs for run in runs if run.settings.stop_after is None})
     span = f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
     return (
         f"This page reports {len(runs):,} trainings at the scale {scale} ({SCALES[scale]}): "
-        f"{', '.join(parts)}, for {span} epochs."
+        f"{listed(parts)}, for {span} epochs."
     )
 
 
@@ -104,7 +105,7 @@ def _widths(network: str, widths: Iterable[float]) -> str:
     of = [Fraction(width / FULL_WIDTH[network]).limit_denominator(64) for width in sorted(widths)]
     if of == [1]:
         return "as wide as published"
-    return f"{' and '.join('all' if part == 1 else str(part) for part in of)} of its width"
+    return f"{listed(['all' if part == 1 else str(part) for part in of])} of its width"
 
 
 def published_table() -> dict[str, Any]:
@@ -121,11 +122,22 @@ def published_table() -> dict[str, Any]:
     return _table("Published numbers", rows)
 
 
-def _data(provenance: dict[str, Any]) -> str:
-    """A sentence: the images of a record by name, and where they came from."""
-    data = provenance["data"]
-    source = SOURCES[provenance["settings"]["data"]["source"]]
-    return f"{source}: {origin_of(data)} (sha256 {data['sha256'][:12]})."
+def described_data(records: Iterable[dict[str, Any]]) -> list[str]:
+    """A sentence for each kind of images: their name, and where they came from."""
+    hashes: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        data = record["data"]
+        place = SOURCES[record["settings"]["data"]["source"]], origin_of(data)
+        hashes.setdefault(place, set()).add(data["sha256"][:12])
+    return [
+        f"{source[0].upper()}{source[1:]}: {origin} (sha256 {listed(sorted(found))})."
+        for (source, origin), found in sorted(hashes.items())
+    ]
+
+
+def listed(words: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _claims(results: Path, links: dict[str, str]) -> dict[str, Any] | None:

@@ -170,4 +170,6 @@ def _effect(row) -> str:
         return f"at least {row.low:.1f} times" if row.low else f"at most {row.high:.1f} times"
     if pd.isna(row.estimate):
         return "not recorded"
+    if pd.isna(row.low):
+        return signed(row.estimate)
     return f"{signed(row.estimate)} ({signed_interval(row.low, row.high)})"
