@@ -210,6 +210,14 @@ def test_missing_runs_and_arms():
     assert none.n == 0 and math.isnan(none.contrast().estimate)
 
 
+def test_seeds_that_were_seen_before_count_for_nothing():
+    records = made_up("cifar10", arms(new=[91.0, 92.0, 94.0], old=[10.0, 91.0, 92.0]))
+    found = sample(compare(), records, first_seed=1)
+    assert (found.n, found.listed) == (2, 4)
+    assert found.contrast().estimate == pytest.approx(1.5) and found.runs(found.of) == "new1 new2"
+    assert sample(compare(), records, first_seed=9).n == 0
+
+
 def grid(arm, *cells):
     """Rows of a grid: a cell a list, a value a seed."""
     return [
@@ -280,6 +288,7 @@ def claims_of(**primary):
     return Claims.model_validate(
         {
             "margin": 1.0,
+            "first_seed": 0,
             "levels": [50],
             "plan": {"document": "docs/plan.md", "commit": "a" * 40, "deviations": 2},
             "statements": {

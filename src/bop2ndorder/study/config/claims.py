@@ -106,12 +106,14 @@ class Claims(Strict):
 
     Attributes:
         margin: up to which size a difference counts as none, in points.
+        first_seed: runs with smaller seeds were seen before the plan, and count for nothing.
         levels: accuracies in percent that the measure `images` is taken at, one by one.
         plan: see there.
         statements: label -> claim.
     """
 
     margin: Positive
+    first_seed: Annotated[int, Field(ge=0)]
     levels: Annotated[list[Annotated[float, Field(gt=0, lt=100)]], Field(min_length=1)]
     plan: Plan
     statements: dict[Annotated[str, Field(pattern=r"^C[1-9][0-9]*$")], Claim]

@@ -55,7 +55,7 @@ def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
         ids of both sides, and of all runs of the linear model. commits: that the records were
         made at.
     """
-    tested = {label: _tested(claim, records) for label, claim in claims.statements.items()}
+    tested = {label: _tested(claim, claims, records) for label, claim in claims.statements.items()}
     verdicts = judge_together([*tested.values()], claims.margin)
     rows = []
     for (label, claim), found in zip(claims.statements.items(), verdicts, strict=True):
@@ -85,7 +85,7 @@ def vary(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
     rows = []
     for way, change in ways.items():
         how = change.pop("how", "paired")
-        tested = [_tested(claim, records, how) for claim in claims.statements.values()]
+        tested = [_tested(claim, claims, records, how) for claim in claims.statements.values()]
         for label, found in zip(
             claims.statements, judge_together(tested, **{"margin": claims.margin, **change}),
             strict=True,
@@ -101,16 +101,20 @@ def vary(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _tested(claim: Claim, records: Mapping[str, Records], how: str = "paired") -> Primary:
-    samples = [_sample(one, records) for one in claim.primary.values()]
+def _tested(
+    claim: Claim, claims: Claims, records: Mapping[str, Records], how: str = "paired"
+) -> Primary:
+    samples = [_sample(one, claims, records) for one in claim.primary.values()]
     lacks = [_lacks(*pair) for pair in zip(claim.primary.values(), samples, strict=True)]
     contrasts = [found.contrast(how) if found else NOTHING for found in samples]
     return Primary(contrasts, "; ".join(dict.fromkeys(filter(None, lacks))))
 
 
-def _sample(comparison: Comparison, records: Mapping[str, Records]) -> Sample | None:
+def _sample(
+    comparison: Comparison, claims: Claims, records: Mapping[str, Records]
+) -> Sample | None:
     own = records.get(comparison.experiment)
-    return None if own is None else sample(comparison, own)
+    return None if own is None else sample(comparison, own, claims.first_seed)
 
 
 def _lacks(comparison: Comparison, found: Sample | None) -> str:
@@ -144,7 +148,7 @@ def _rows(
         "planned": comparison.planned,
         "margin": claims.margin,
     }
-    found = _sample(comparison, records)
+    found = _sample(comparison, claims, records)
     lacks = _lacks(comparison, found)
     if found is None:
         yield {**row, "n": 0, "verdict": of_claim.verdict if primary else UNDECIDED, "why": lacks}
@@ -152,7 +156,7 @@ def _rows(
     row |= {"runs": found.runs(found.of), "against_runs": found.runs(found.against)}
     if comparison.measure == "images":
         for level in claims.levels:
-            times = times_as_many(comparison, own, level)
+            times = times_as_many(comparison, own, level, claims.first_seed)
             yield {**row, "level": level, "metric": own.curve, "why": lacks, "n": times.n,
                    "estimate": times.value, "low": times.low, "high": times.high}  # fmt: skip
         return

@@ -87,17 +87,23 @@ class Sample:
         return joined(self.frame.loc[self.frame["cell"].isin(cells), "run"])
 
 
-def sample(comparison: Comparison, records: Records) -> Sample | None:
-    """The values of a comparison in points; None where the scale leaves out what it names."""
+def sample(comparison: Comparison, records: Records, first_seed: int = 0) -> Sample | None:
+    """The values of a comparison in points; None where the scale leaves out what it names.
+
+    Args:
+        comparison: which runs, and by which measure.
+        records: of its experiment.
+        first_seed: smaller seeds are passed over.
+    """
     runs = records.runs[records.runs["axis"].isna()]
     sides = [_chosen(runs, where) for where in (comparison.of, comparison.against)]
     if any(side is None for side in sides):
         return None
-    listed = pd.concat(sides)
+    of, against = (list(side["setting"].unique()) for side in sides)
+    runs, listed = (rows[rows["seed"] >= first_seed] for rows in (runs, pd.concat(sides)))
     there = runs[~runs["missing"].astype(bool)]
     value, metric, images = _values(there, comparison.measure, records)
     frame = there.assign(cell=there["setting"], value=value)[["cell", "seed", "value", "run"]]
-    of, against = (list(side["setting"].unique()) for side in sides)
     if comparison.measure == "spread":
         frame = pd.concat([_spread(frame, of, "of"), _spread(frame, against, "against")])
         of, against = ["of"], ["against"]
@@ -105,13 +111,16 @@ def sample(comparison: Comparison, records: Records) -> Sample | None:
     return Sample(frame, of, against, metric, missing, len(listed), images)
 
 
-def times_as_many(comparison: Comparison, records: Records, level: float) -> Estimate:
+def times_as_many(
+    comparison: Comparison, records: Records, level: float, first_seed: int = 0
+) -> Estimate:
     """How many times as many images the first side needs to reach an accuracy in percent.
 
     By seed, geometric mean and interval; the runs' own spread counts, no other arm's. Runs that
     never get there bound it on one side.
     """
     runs = records.runs[records.runs["axis"].isna() & ~records.runs["missing"].astype(bool)]
+    runs = runs[runs["seed"] >= first_seed]
     logs = []
     for where in (comparison.of, comparison.against):
         side = _chosen(runs, where)
