@@ -42,6 +42,10 @@ class Sentences(click.Group):
 
     command_class = Sentence
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a study needs them, which is that of this file."""
+        return list(self.commands)
+
 
 def _echo(text: str, err: bool = False) -> None:
     """Print a text; what reads it, as `head`, may have seen enough."""
@@ -64,7 +68,11 @@ def _echo(text: str, err: bool = False) -> None:
 )
 @click.pass_context
 def main(ctx: click.Context, params: str, scale: str | None, work: Path) -> None:
-    """Reproduce, and look beyond, "A Bop and Beyond" (2021)."""
+    """Reproduce, and look beyond, "A Bop and Beyond" (2021).
+
+    `snakemake` calls the commands in their order, for all runs; by hand, begin with `bop2ndorder
+    plan`, which says what there is to do. `bop2ndorder COMMAND --help` explains each.
+    """
     end_with_caller()
     pin("numpy")  # whatever the command computes
     ctx.obj = lambda: _workflow(params, scale, work)
@@ -89,7 +97,10 @@ Load = Callable[[], "Workflow"]
 @click.argument("name")
 @click.pass_obj
 def prepare(load: Load, name: str) -> None:
-    """Make the data set NAME, as `plan` lists it."""
+    """Make the data set NAME, which ends in a hash.
+
+    A NAME that is none is answered with those of the scale.
+    """
     workflow = load()
     found = {run.data: run.settings for run in workflow.runs.values()}
     settings = _one(found, name, "data set")
@@ -113,7 +124,7 @@ def prepare(load: Load, name: str) -> None:
     "--runs-per-gpu",
     type=click.IntRange(min=1),
     default=1,
-    help="How many runs share a GPU, the same for all at work; by default none does.",
+    help="How many runs share a GPU, the same for all at work; by default each has its own.",
 )
 @click.option(
     "--tensorboard",
@@ -129,7 +140,7 @@ def train(
     runs_per_gpu: int,
     tensorboard: Path | None,
 ) -> None:
-    """Train RUN, from where it was stopped if it was."""
+    """Train RUN, an id of `plan --list`, from where it was stopped if it was."""
     workflow = ctx.obj()
     planned = _one(workflow.runs, run, "run")
     folder, gpus = workflow.run(run), planned.settings.gpus
@@ -233,7 +244,7 @@ def _product(command: str, kind: str, text: str, *parameters: click.Parameter) -
 EXPERIMENT = click.Argument(["experiment"])
 _product("analyse", "analysis", "Make tables and figures of EXPERIMENT.", EXPERIMENT)
 _product("notebook", "notebook", "Run the notebook of EXPERIMENT.", EXPERIMENT)
-_product("metrics", "metrics", "Make metrics.json, the headline numbers for `dvc metrics`.")
+_product("metrics", "metrics", "Make what `dvc metrics` and `dvc plots` show.")
 _product("claims", "claims", "Make claims.csv, a verdict for each claim.")
 _product("report", "report", "Make the report page from tables and figures.")
 
@@ -241,7 +252,7 @@ _product("report", "report", "Make the report page from tables and figures.")
 @main.command()
 @click.pass_obj
 def salvage(load: Load) -> None:
-    """After a failure, make tables, figures and report of what is there."""
+    """After a failure, make the report of what is there."""
     from .workflow.make import salvage
 
     for line in salvage(load()):
@@ -252,9 +263,10 @@ def salvage(load: Load) -> None:
 @click.argument("experiment")
 @click.pass_obj
 def ship(load: Load, experiment: str) -> None:
-    """Copy a network of each row of EXPERIMENT's table into git, with a card that says what it is.
+    """Copy a network of each row of EXPERIMENT's table to git.
 
-    It is the first seed's, with one bit for each binary weight, in results/SCALE/models.
+    It is the first seed's, with one bit for each binary weight, in results/SCALE/models, with a
+    card that says what it is.
     """
     workflow = load()
     _one(workflow.experiments, experiment, "experiment")
@@ -266,7 +278,10 @@ def ship(load: Load, experiment: str) -> None:
 @main.command()
 @click.pass_obj
 def readme(load: Load) -> None:
-    """Bring the results that README.md shows up to date: those of the largest scale there is."""
+    """Bring the results that README.md shows up to date.
+
+    They are those of the largest scale that has results.
+    """
     results = load().results.parent
     from .analysis.pages.readme import write_readme
 
@@ -302,7 +317,7 @@ def verify(ctx: click.Context, retrain: int | None, seed: int | None) -> None:
 
         outcomes = again(workflow, ctx.parent.params["params"], retrain, seed)
     elif seed is not None:
-        raise Failed("--seed draws the runs of --retrain N")
+        raise Failed("--seed draws the runs that --retrain trains: give it with --retrain N")
     else:
         outcomes = verify(workflow)
     if all(outcome.kind == Kind.ABSENT for outcome in outcomes):
@@ -318,7 +333,11 @@ def verify(ctx: click.Context, retrain: int | None, seed: int | None) -> None:
 @click.option("--begin", is_flag=True, help="HEAD's code does something new: begin with it.")
 @click.pass_obj
 def same(load: Load, only: str, check: bool, begin: bool) -> None:
-    """Show that edited training code does the same, so that runs keep their names."""
+    """Show that edited code does the same: runs keep their names.
+
+    A run's id holds a hash of the code that trains. Code that gives the same bits as an earlier
+    one, in short trainings of every kind, is noted as equal to it in codes.json.
+    """
     from .workflow import same as module
 
     tidy_at_sigterm()
@@ -340,7 +359,11 @@ def exercise(task: Path, out: Path) -> None:
 @main.command()
 @click.pass_obj
 def shelve(load: Load) -> None:
-    """Move runs and records that the study no longer names to .stale; take back named ones."""
+    """Put aside runs that the study no longer names.
+
+    They and their records go to .stale; those there that it names again are taken back. `make
+    clean-stale` deletes what is there.
+    """
     from .workflow.shelf import shelve
 
     for line in shelve(load()):
@@ -348,10 +371,13 @@ def shelve(load: Load) -> None:
 
 
 def _one(known: Any, name: str, what: str) -> Any:
-    """The thing of that name, or a sentence that tells where the names are."""
+    """The thing of that name, or a sentence that tells the names, or where they are."""
     if name not in known:
-        raise Failed(
-            f"no {what} {name!r} in this scale of the study: `bop2ndorder plan --list` lists them "
-            "(an id changes with the settings and the code that decide the result)"
+        names = (
+            "`bop2ndorder plan --list` lists them (an id changes with the settings and the code "
+            "that decide the result)"
+            if what == "run"
+            else f"it has {', '.join(known)}"
         )
+        raise Failed(f"no {what} {name!r} in this scale of the study: {names}")
     return known[name] if isinstance(known, dict) else name
