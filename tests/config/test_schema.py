@@ -45,9 +45,9 @@ WRONG = {
     "section": ((), {"experiment": {}}),
     "scale": ((), {"scale": "tiny"}),
     "setting": (("defaults",), {"thread": 1}),
-    "number as text": (("defaults",), {"lr": "1e-7"}),
+    "number as text": (("defaults",), {"threads": "8"}),
     "number too large": (("defaults",), {"threads": 10**7}),
-    "word": (("defaults",), {"train_on": "test"}),
+    "word": (("defaults",), {"norm_statistics": "fresh"}),
     "network": (("defaults",), {"network": {"name": "alexnet", "width": 1}}),
     "setting of another network": (
         ("defaults",), {"network": {"name": "xnornet", "width": 1.0, "dense": 3}}
