@@ -23,7 +23,7 @@ SCALES = [path.parent for path in sorted(Path("results").glob("*/claims.csv"))]
 SET = {
     "gamma", "sigma", "threshold", "threshold / noise floor", "learning rate", "batch size", "seed",
     "width", "seeds", "n", "margin", "settings", "published at full scale (%)", "because", "rank",
-    "held as found before (%)",
+    "held as found before (%)", "threshold (steps of m)", "cells", "epochs",
 }  # fmt: skip
 NUMBER = re.compile(r"[+−]?\d+(?:\.\d+)?(?:e-?\d+)?[kM]?")
 

@@ -20,6 +20,7 @@ from bop2ndorder.networks import build
 SETTINGS = {
     "seed", "gamma", "gamma_start", "sigma", "threshold", "lr", "batch_size", "epochs", "times",
     "level", "margin", "planned", "deviations", "published_top1", "missing", "settings", "axis",
+    "wanted",
 }  # fmt: skip
 EPOCHS = "images_seen"
 
@@ -50,6 +51,9 @@ class Trace:
             "against_decay": self._paired,
             "costs": self._cost,
             "mechanism": self._mechanism,
+            "effects": self._contrast,
+            "differences": self._contrast,
+            "rules": self._rule,
             "claims": self._claim,
         }
         return ways.get(table, self._rise if "rise" in row else self._mean)(row)
@@ -78,6 +82,12 @@ class Trace:
         ):
             if row.get(column):
                 found[column] = statistics.fmean(self.values(row["runs"], metric))
+        for column in ("off", "wait"):
+            if row.get(column):
+                last = [self.history(run)[-1].get(column) for run in row["runs"].split()]
+                found[column] = statistics.fmean(float(value) for value in last if value)
+        if row.get("off"):
+            found["off_percent"] = 100 * found["off"]
         if row.get("against_runs"):
             paired = self._paired(row)
             names = {"effect": "difference", "effect_low": "low", "effect_high": "high"}
@@ -105,6 +115,49 @@ class Trace:
             return {"n": 0}
         mean = statistics.fmean(differences)
         return {"difference": mean, "n": len(seeds), **_limits(differences)}
+
+    def _contrast(self, row: dict) -> dict:
+        """Least squares over all runs of the experiment: arms, and seeds where both are told."""
+        path = self.results / row["experiment"] / "runs.csv"
+        table = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+        runs = [run for run in table if run["missing"] == "False"]
+        pairs = (pair.rsplit("=", 1) for pair in row["weights"].split())
+        weights = {arm: float(weight) for arm, weight in pairs}
+        arms = sorted({run["arm"] for run in runs})
+        if not weights.keys() <= {*arms}:
+            return {"n": 0}
+        seeds = sorted({run["seed"] for run in runs})[1:]
+        values = np.array([self.metrics(run["run"])[row["metric"]] for run in runs])
+        design = np.array(
+            [[run["arm"] == a for a in arms] + [run["seed"] == s for s in seeds] for run in runs],
+            dtype=float,
+        )
+        if np.linalg.matrix_rank(design) < design.shape[1]:
+            design = design[:, : len(arms)]
+        means = np.linalg.lstsq(design, values, rcond=None)[0]
+        each = np.array([weights.get(arm, 0.0) for arm in arms])
+        each = np.pad(each, (0, design.shape[1] - len(arms)))
+        fewest = min(sum(run["arm"] == arm for run in runs) for arm in weights)
+        found = {"estimate": each @ means, "n": fewest}
+        if free := len(values) - design.shape[1]:
+            variance = ((values - design @ means) ** 2).sum() / free
+            error = math.sqrt(variance * each @ np.linalg.inv(design.T @ design) @ each)
+            half = stats.t(free).ppf(0.975) * error
+            found |= {"half_width": half, "low": each @ means - half, "high": each @ means + half}
+            if row.get("seeds"):
+                found["seeds"] = math.ceil(fewest * (half / float(row["wanted"])) ** 2)
+        return found
+
+    def _rule(self, row: dict) -> dict:
+        """The cells of a rule's grid, each the mean over its seeds."""
+        cells: dict[str, list] = {}
+        for run in row["runs"].split():
+            key = json.dumps({**self.settings(run), "seed": 0}, sort_keys=True)
+            cells.setdefault(key, []).append(self.metrics(run)[row["metric"]])
+        means = [*map(statistics.fmean, cells.values())]
+        found = {"cells": len(means), "mean": statistics.fmean(means)}
+        found |= {"best": max(means), "worst": min(means)}
+        return found | ({"spread": statistics.stdev(means)} if len(means) > 1 else {})
 
     def _summary(self, row: dict) -> dict:
         """A grid with one seed."""

@@ -44,7 +44,7 @@ def effect_row(records: Records, model: Model | None, weights: Mapping[str, floa
     found = contrast_of(model, weights)
     runs = records.runs[records.runs["arm"].isin(weights)].dropna(subset=[records.accuracy])
     fewest = min(int((runs["arm"] == arm).sum()) for arm in weights)
-    words = " ".join(f"{arm}={weight:g}" for arm, weight in weights.items())
+    words = " ".join(f"{arm}={weight:.12g}" for arm, weight in weights.items())
     half = (found.high - found.low) / 2
     values = (found.estimate, found.low, found.high, half, fewest, records.accuracy, words)
     row = dict(zip(COLUMNS, (*values, records.experiment), strict=True))
