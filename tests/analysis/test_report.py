@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from bop2ndorder.study.analysis.pages.provenance import made_by, provenance
 from bop2ndorder.study.analysis.pages.readme import block_of
 from bop2ndorder.study.analysis.pages.report import trained
 from bop2ndorder.study.analysis.records import COPIES, describe_data
+from bop2ndorder.study.analysis.verdicts.claims import read_claims, statements
+from bop2ndorder.study.analysis.verdicts.conclusions import conclusions
 from bop2ndorder.study.config import load_study
 from bop2ndorder.study.run.evaluate import ORIGIN
 
@@ -55,6 +58,23 @@ def test_page_is_self_contained_and_repeatable(study, tmp_path):
     links = {link for link in re.findall(r'href="([^"#]+)"', html) if "://" not in link}
     assert {"normalization/table.csv", "normalization/notebook.html"} <= links
     assert all((tmp_path / link).exists() for link in links)
+
+
+def test_verdicts_are_drawn_and_said_with_their_reason(study, tmp_path):
+    entries = study.entries("quick")
+    write_records(entries, tmp_path)
+    write_claims(study.claims["quick"], entries, tmp_path, "quick")
+    write_report(study, "quick", tmp_path)
+    html = unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
+    claims = read_claims(tmp_path)
+    for row in statements(claims).itertuples():
+        [heading] = re.findall(f'<h3 id="{row.claim}">.*</h3>', html)
+        assert row.statement in heading and f'{row.verdict}">{row.verdict}</span>' in heading
+        assert row.why and html.count(row.why) >= 2, "where it was found, and with its own"
+    assert all(sentence in html for sentence in conclusions(claims))
+    [picture] = re.findall(r'id="forest">.*?</figure>', html, re.DOTALL)
+    assert "The primary ones: C1, " in picture and 'href="forest.svg"' in picture
+    assert (tmp_path / "forest.svg").is_file()
 
 
 def test_the_subset_of_imagenette_is_called_so_and_its_sizes_are_those_of_the_records(study):

@@ -11,12 +11,23 @@ from ...config.codes import read_classes
 from ...config.runs import Run
 from ...config.study import Study
 from ...run.record import read_record
+from ..exhibits import Table
 from ..names import NETWORKS, OPTIMIZERS, SOURCES
 from ..page import render
 from ..published import FULL_SCALE, PUBLISHED
 from ..records import origin_of
 from ..sections import SECTIONS
-from ..verdicts.claims import RULE, comparison_table, read_claims, statements
+from ..verdicts.claims import (
+    RULE,
+    comparison_table,
+    read_claims,
+    read_sensitivity,
+    registration_table,
+    sensitivity_table,
+    statements,
+)
+from ..verdicts.conclusions import conclusions
+from ..verdicts.forest import forest
 from .provenance import provenance
 
 NOTEBOOK = "notebook.html"
@@ -33,6 +44,10 @@ ASKED = (
     "where the running mean m of its gradient asks for the other sign and exceeds a threshold. "
     "Bop2ndOrder, which the paper proposes, divides m by the root of a running mean of squared "
     "gradients first."
+)
+JUDGED = (
+    "Each of the paper's claims is judged by one comparison, which was fixed before the first "
+    "training; all that is shown beside it explores."
 )
 # What a scale is; the paper's needs no excuse.
 SCALES = {
@@ -68,9 +83,9 @@ def write_report(
         "report.html.j2",
         title=TITLE,
         paper=PAPER,
-        done=[ASKED, trained(scale, runs.values())],
+        done=[ASKED, trained(scale, runs.values()), JUDGED],
         data=described_data(records.values()),
-        claims=_claims(results, links),
+        claims=_claims(results),
         sections=[_section(results, name, links) for name in order],
         published=None if scale == FULL_SCALE else published_table(),
         missing=_table("Runs without a record", missing),
@@ -140,16 +155,27 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _claims(results: Path, links: dict[str, str]) -> dict[str, Any] | None:
-    """The verdicts, and each claim with its comparisons; None where they are not judged yet."""
-    table = read_claims(results)
-    if table is None:
+def _claims(results: Path) -> dict[str, Any] | None:
+    """The verdicts, drawn and in words, and each claim with its comparisons; None where they are
+    not judged yet."""
+    table, varied = read_claims(results), read_sensitivity(results)
+    if table is None or varied is None:
         return None
+    drawn = forest(table)
     each = [
-        {**row, "table": {**comparison_table(table, row["claim"]).content(), "links": links}}
+        {**row, "table": _shown(comparison_table(table, row["claim"]), "All its comparisons")}
         for row in statements(table).to_dict("records")
     ]
-    return {"rule": RULE, "each": each}
+    return {
+        "rule": RULE,
+        "conclusions": conclusions(table),
+        "forest": None if drawn is None else _image(drawn.write(results), results),
+        "each": each,
+        "tables": {
+            "claims": _shown(registration_table(table)),
+            "sensitivity": _shown(sensitivity_table(varied)),
+        },
+    }
 
 
 def _section(results: Path, name: str, links: dict[str, str]) -> dict[str, Any]:
@@ -164,13 +190,23 @@ def _section(results: Path, name: str, links: dict[str, str]) -> dict[str, Any]:
         # What all rest on is said once, at the end of the section.
         exhibit["caption"] = exhibit["caption"].removesuffix(section["basis"]).rstrip()
         if exhibit["kind"] == "figure":
-            png = (folder / f"{exhibit['name']}.png").read_bytes()
-            exhibit["image"] = base64.b64encode(png).decode()
+            _image(exhibit, folder)
         else:
             exhibit["links"] = links
     notebook = f"{name}/{NOTEBOOK}" if (folder / NOTEBOOK).is_file() else None
     short = section["title"].partition(" (")[0]
     return {"finding": "", **section, "short": short, "notebook": notebook}
+
+
+def _shown(table: Table, title: str | None = None) -> dict[str, Any]:
+    return {**table.content(), "title": title or table.title, "links": {}}
+
+
+def _image(exhibit: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What is known of a figure, with the figure itself."""
+    png = (folder / f"{exhibit['name']}.png").read_bytes()
+    exhibit["image"] = base64.b64encode(png).decode()
+    return exhibit
 
 
 def _table(title: str, rows: Sequence[dict[str, str]]) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from ..exhibits import Picture, signed, signed_interval
 from ..names import SOURCES
 from ..style import WIDTH, look
+from .judging import OVERALL, SECONDARY
+from .rules import CONTRADICTED, EQUIVALENT, SUPPORTED, points
 
 # Of Okabe and Ito, as the optimizers' colours; the words stand beside them.
 COLOURS = {
-    "supported": "#009E73",
-    "above 0": "#009E73",
-    "contradicted": "#D55E00",
-    "below 0": "#D55E00",
-    "equivalent": "#0072B2",
+    **dict.fromkeys((SUPPORTED, SECONDARY[SUPPORTED]), "#009E73"),
+    **dict.fromkeys((CONTRADICTED, SECONDARY[CONTRADICTED]), "#D55E00"),
+    EQUIVALENT: "#0072B2",
 }
 OPEN = "#777777"  # undecided, or not judged
 IMAGES = "images"
@@ -34,8 +34,9 @@ def forest(table: pd.DataFrame) -> Picture | None:
         table: as `read_claims` gives it. Rows without a comparison of their own (`overall`) give
             the headings.
     """
-    claims = dict(table.loc[table["statement"].notna(), ["claim", "statement"]].to_numpy())
-    compared = table[table["experiment"].notna() & table["statement"].isna()]
+    overall = table["comparison"] == OVERALL
+    claims = dict(table.loc[overall, ["claim", "statement"]].to_numpy())
+    compared = table[~overall]
     if compared["estimate"].isna().all():
         return None
     of_images = compared["measure"] == IMAGES
@@ -57,8 +58,7 @@ def forest(table: pd.DataFrame) -> Picture | None:
         "Diamonds: the primary comparison of a claim, which decides it. Circles: secondary ones, "
         "which decide nothing. Thick lines: intervals of 95 %; thin ones: after Holm's "
         "correction; arrows: they go on. What lies to the right of the line speaks for the claim. "
-        f"Shaded: differences below the margin, {margin:g} point{'s' if margin != 1 else ''}, "
-        "which count as none.",
+        f"Shaded: differences below the margin, {points(margin)}, which count as none.",
         "Effects with their intervals, by claim. The primary ones: "
         + "; ".join(
             f"{row.claim}, {_name(row)}, {_effect(row)}, {row.verdict or 'not judged'}"
