@@ -433,7 +433,7 @@ def test_planned_seeds_are_those_of_the_plan(study):
             assert {one.planned for one in claim.primary.values()} == {int(rows[label])}
         versions = claims.statements["C4"].secondary
         assert [versions[name].planned for name in versions if "_" in name] == [16, 16, 16]
-        assert claims.margin == 1.0
+        assert (claims.margin, claims.first_seed) == (1.0, 10)
 
 
 def test_the_plan_that_params_yaml_names_is_there(study):
@@ -462,6 +462,7 @@ def test_records_behind_verdicts_were_made_after_the_plan(study):
             for record in load_records(
                 study.entries(scale), Path("results", scale), scale, name
             ).provenance
+            if record["settings"]["seed"] >= claims.first_seed
         }
         for commit in made - {None}:
             assert git("merge-base", plan, commit) == plan, f"{commit} is older than the plan"

@@ -67,7 +67,11 @@ def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
         deciding = max((row for row in own if row["primary"]), key=_place)
         plan, deviations = claims.plan.commit, claims.plan.deviations
         about = {"statement": claim.claim, "criterion": claim.criterion, "why": found.why}
-        about |= {"plan": plan, "deviations": deviations, "commits": _commits(claim, records)}
+        about |= {
+            "plan": plan,
+            "deviations": deviations,
+            "commits": _commits(claim, claims, records),
+        }
         rows += [{**deciding, "comparison": OVERALL, **about}, *own]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -92,13 +96,13 @@ def vary(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
         ):  # fmt: skip
             rows.append({"claim": label, "variation": way, "verdict": found.verdict,
                          "why": found.why})  # fmt: skip
+    averages = "batch norm's moving averages, or those taken anew"
     why = "a run's answers are kept with one kind of averages only"
     rows += [
-        {"claim": label, "variation": "batch norm's moving averages, or those taken anew",
-         "verdict": NOT_RECORDED, "why": why}
+        {"claim": label, "variation": averages, "verdict": NOT_RECORDED, "why": why}
         for label in claims.statements
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+    ]
+    return pd.DataFrame(rows, columns=["claim", "variation", "verdict", "why"])
 
 
 def _tested(
@@ -200,9 +204,13 @@ def described(where: Mapping[str, list[str]]) -> str:
     return " and ".join(f"{column} {', '.join(values)}" for column, values in where.items())
 
 
-def _commits(claim: Claim, records: Mapping[str, Records]) -> str:
+def _commits(claim: Claim, claims: Claims, records: Mapping[str, Records]) -> str:
     """The commits that the records behind a claim's primary comparisons were made at."""
     names = dict.fromkeys(one.experiment for one in claim.primary.values())
-    made = [p["commit"] or "unknown" for name in names if name in records
-            for p in records[name].provenance]  # fmt: skip
+    made = [
+        record["commit"] or "unknown"
+        for name in names if name in records
+        for record in records[name].provenance
+        if record["settings"]["seed"] >= claims.first_seed
+    ]  # fmt: skip
     return " ".join(sorted(set(made)))
