@@ -13,12 +13,12 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.power import TTestIndPower
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
+from bop2ndorder.study.analysis.sections.reaching import images_to_reach
 from bop2ndorder.study.analysis.statistics import (
     Contrast,
     Model,
     bounded_interval,
     difference,
-    images_to_reach,
     mean_interval,
     near_best,
     over_seeds,

@@ -41,6 +41,24 @@ def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> R
     return Records(experiment, "quick", pd.DataFrame(runs), curves, [])
 
 
+def arms(column="test_top1_percent", **values):
+    """Rows of `made_up`: arms with a value a seed; None is a missing record."""
+    return [
+        {
+            "arm": arm,
+            "run": f"{arm}{seed}",
+            "setting": json.dumps({"arm": arm, "data": {"validation": 1000}}),
+            "seed": seed,
+            "train_on": "all",
+            column: math.nan if value is None else value,
+            "test_images": 1000,
+            "missing": value is None,
+        }
+        for arm, seeds in values.items()
+        for seed, value in enumerate(seeds)
+    ]
+
+
 def write_records(entries, results: Path, skip=()) -> None:
     """Write a record for every run of `entries` whose id is not in `skip`."""
     for run in {entry.run.id: entry.run for entry in entries}.values():

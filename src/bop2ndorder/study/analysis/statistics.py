@@ -229,31 +229,6 @@ def near_best(accuracy: np.ndarray) -> np.ndarray:
     return accuracy >= accuracy.max(axis=-1, keepdims=True) - WITHIN
 
 
-def images_to_reach(
-    images: Sequence[float], accuracy: Sequence[float], level: float
-) -> tuple[float, float]:
-    """Training images seen when an accuracy is first reached, as a lower and an upper bound.
-
-    Both are the same where it is reached between two epochs, by linear interpolation. Within the
-    first epoch it is known only that it took at most that many; where it is never reached, that
-    it takes more than the last number (and the upper bound is infinite).
-
-    Args:
-        images: training images seen at the end of each epoch, rising.
-        accuracy: the accuracy there, in the unit of `level`.
-        level: the accuracy to reach.
-    """
-    images, accuracy = np.asarray(images, dtype=float), np.asarray(accuracy, dtype=float)
-    [there] = np.nonzero(accuracy >= level)
-    if not len(there):
-        return images[-1], np.inf
-    at = there[0]
-    if at == 0:
-        return 0.0, images[0]
-    seen = np.interp(level, accuracy[[at - 1, at]], images[[at - 1, at]])
-    return float(seen), float(seen)
-
-
 def over_seeds(runs: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataFrame:
     """Mean, spread and interval over seeds.
 

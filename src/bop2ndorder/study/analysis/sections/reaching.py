@@ -1,5 +1,7 @@
 """How many training images it takes to reach an accuracy."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import EngFormatter
@@ -7,11 +9,36 @@ from matplotlib.ticker import EngFormatter
 from ..exhibits import Table
 from ..names import NETWORKS, with_labels
 from ..records import SPLITS, Records
-from ..statistics import Model, bounded_interval, images_to_reach, joined
+from ..statistics import Model, bounded_interval, joined
 from .effects import spoken
 
 LEVELS = 3  # so many accuracies are shown
 STRIDE = 5  # percent
+
+
+def images_to_reach(
+    images: Sequence[float], accuracy: Sequence[float], level: float
+) -> tuple[float, float]:
+    """Training images seen when an accuracy is first reached, as a lower and an upper bound.
+
+    Both are the same where it is reached between two epochs, by linear interpolation. Within the
+    first epoch it is known only that it took at most that many; where it is never reached, that
+    it takes more than the last number (and the upper bound is infinite).
+
+    Args:
+        images: training images seen at the end of each epoch, rising.
+        accuracy: the accuracy there, in the unit of `level`.
+        level: the accuracy to reach.
+    """
+    images, accuracy = np.asarray(images, dtype=float), np.asarray(accuracy, dtype=float)
+    [there] = np.nonzero(accuracy >= level)
+    if not len(there):
+        return images[-1], np.inf
+    at = there[0]
+    if at == 0:
+        return 0.0, images[0]
+    seen = np.interp(level, accuracy[[at - 1, at]], images[[at - 1, at]])
+    return float(seen), float(seen)
 
 
 def images_of_run(records: Records, run: str, level: float) -> tuple[float, float]:
