@@ -158,20 +158,20 @@ class Model:
         if rows.empty:
             raise ValueError(f"no row has a value in the column {value}")
         design, arms = _one_hot(rows[arm])
-        values, blocked = rows[value].to_numpy(dtype=float), False
-        fit = OLS(values, design).fit()
+        blocked = False
         if block is not None and rows[block].nunique() > 1:
             blocks, _ = _one_hot(rows[block])
             # Summing to 0, so that an arm's coefficient is its mean over all blocks.
             whole = np.hstack([design, blocks[:, 1:] - blocks[:, :1]])
-            with_blocks = OLS(values, whole).fit()
-            blocked = with_blocks.model.rank == whole.shape[1]
-            fit = with_blocks if blocked else fit
+            blocked = np.linalg.matrix_rank(whole) == whole.shape[1]
+            design = whole if blocked else design
+        counts = design[:, : len(arms)].sum(axis=0).astype(int).tolist()
+        fit = OLS(rows[value].to_numpy(dtype=float), design).fit()
         df, many = int(fit.df_resid), len(arms)
         variance = fit.ssr / df if df else np.nan
         return cls(
             dict(zip(arms, fit.params[:many].tolist(), strict=True)),
-            dict(zip(arms, design.sum(axis=0).astype(int).tolist(), strict=True)),
+            dict(zip(arms, counts, strict=True)),
             df,
             float(np.sqrt(variance)),
             bool(blocked),

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 from ..statistics import Contrast
 
@@ -84,7 +83,11 @@ def judge_together(
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Each p after Holm's correction over all."""
-    return multipletests(ps, method="holm")[1].tolist()
+    order = np.argsort(ps, kind="stable")
+    corrected = np.ones(len(ps))
+    times = np.arange(len(ps), 0, -1)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(np.asarray(ps)[order] * times))
+    return corrected.tolist()
 
 
 def holm_levels(ps: Sequence[float]) -> list[float]:
