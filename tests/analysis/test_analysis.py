@@ -232,7 +232,7 @@ def test_some_records_are_enough(study, tmp_path, name, there):
     records = load_records(entries, tmp_path, "quick", name)
     assert set(records.missing) == missing
     shown = exhibits_of(records)
-    assert {"table", "runs"} < set(shown), "and a picture"
+    assert "runs" in shown and len(shown) > 2, "a table, and a picture or another"
     assert all(f"{len(missing)} of {len(runs)} runs missing" in e.caption for e in shown.values())
     assert rounded(section_of(name).load().headline(records))
     said = section_of(name).load().finding(records)
