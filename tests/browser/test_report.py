@@ -112,3 +112,7 @@ def test_it_prints(page):
     assert "A Bop and Beyond" in pages[0].extract_text() and "Provenance" in text
     assert "Final comparison" in text and "95 % interval" in text, "tables are unfolded on paper"
     assert 3 < len(pages) < 60
+    page.ask("Emulation.setEmulatedMedia", media="print")
+    page.resize(720)  # as wide as paper between margins
+    page.evaluate(OPEN)
+    assert page.overflow() == 0, "nothing is cut off at the edge of the paper"
