@@ -18,6 +18,7 @@ from ..published import FULL_SCALE, PUBLISHED
 from ..records import origin_of
 from ..sections import SECTIONS
 from ..verdicts.claims import (
+    EXPLAINED,
     RULE,
     comparison_table,
     read_claims,
@@ -163,11 +164,15 @@ def _claims(results: Path) -> dict[str, Any] | None:
         return None
     drawn = forest(table)
     each = [
-        {**row, "table": _shown(comparison_table(table, row["claim"]), "All its comparisons")}
+        {
+            **row,
+            "table": _shown(comparison_table(table, row["claim"]), "All its comparisons")
+            | {"caption": ""},  # it is the same for all, and said once
+        }
         for row in statements(table).to_dict("records")
     ]
     return {
-        "rule": RULE,
+        "rule": f"{RULE} {EXPLAINED}",
         "conclusions": conclusions(table),
         "forest": None if drawn is None else _image(drawn.write(results), results),
         "each": each,
