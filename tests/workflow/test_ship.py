@@ -25,10 +25,18 @@ def recorded(tmp_path_factory):
     """A folder with two arms of two seeds each, trained and recorded."""
     folder = tmp_path_factory.mktemp("shipping")
     study = keep(cut_down(), "cifar10", "normalization")
-    cifar10 = study["experiments"]["cifar10"]
-    cifar10["arms"] = {arm: cifar10["arms"][arm] for arm in ("bop", "latent")}
+    study["claims"]["statements"] = {}
+    cifar10, quick = study["experiments"]["cifar10"], study["scales"]["quick"]
+    cifar10["arms"] = {arm: {"set": cifar10["arms"][arm]["set"]} for arm in ("bop", "latent")}
+    sizes = {"batch_size": 10, "epochs": 1}
+    quick["experiments"]["cifar10"] = {
+        "set": sizes,
+        "arms": {"latent": {"set": sizes}},
+        "seeds": [0, 1],
+    }
     study["experiments"]["normalization"]["grid"] = {}
-    study["scales"] = {"quick": study["scales"]["quick"], "small": {}, "paper": {}}
+    quick.pop("claims", None)
+    study["scales"] = {"quick": quick, "small": {}, "paper": {}}
     write(study, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
