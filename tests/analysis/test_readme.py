@@ -11,6 +11,7 @@ from bop2ndorder.binary import is_binary
 from bop2ndorder.study.analysis.pages.readme import (
     BEGIN,
     END,
+    SHOWN,
     block,
     block_of,
     leading,
@@ -37,35 +38,40 @@ def test_results_are_those_that_are_committed():
         assert shown == block(scale, folder.as_posix(), committed), "run `bop2ndorder readme`"
 
 
-def test_the_first_screen_is_a_figure_and_a_table_that_exist():
-    first, figure, caption, table, *_ = block_of(README.read_text(encoding="utf-8")).split("\n\n")
+def test_the_first_screen_is_findings_a_figure_and_a_table_that_exist():
+    block = block_of(README.read_text(encoding="utf-8"))
+    first, findings, figure, caption, table, *_ = block.split("\n\n")
     assert first.startswith(f"At the scale `{leading(RESULTS)}`: BinaryNet on ")
+    assert all(line.startswith("- **") for line in findings.splitlines())
     [path] = re.findall(r"!\[.+\]\((.+)\)", figure)
     assert Path(path).is_file() and f"Scale {leading(RESULTS)};" in caption
     assert table.startswith("| optimizer | test accuracy (%) | 95 % interval |")
+    assert len(table.splitlines()) - 2 <= 5
 
 
 def results_of(folder: Path, accuracy: str, verdict: str = "undecided", why: str = "") -> None:
-    for name in ("cifar10", "imagenet"):
+    for name in SHOWN:
         (folder / name).mkdir(parents=True)
-    (folder / "imagenet" / "exhibits.json").write_text('{"title": "two on a subset"}')
+        (folder / name / "exhibits.json").write_text(
+            f'{{"title": "the {name}", "finding": "{"It waits." if name == "mechanism" else ""}"}}'
+        )
     (folder / "cifar10" / "exhibits.json").write_text(
-        '{"title": "one on {CIFAR}", "exhibits": ['
-        '{"kind": "figure", "name": "convergence", "title": "T", "caption": "C"},'
+        '{"title": "one on {CIFAR}", "finding": "Bop wins.", "exhibits": ['
+        '{"kind": "figure", "name": "convergence", "title": "T", "caption": "C", "seen": "S"},'
         '{"kind": "table", "name": "table", "caption": "D", "columns": ["optimizer", "sigma",'
         f'"test accuracy (%)"], "rows": [["Bop", "", "{accuracy}"]]}}]}}'
     )
     (folder / "claims.csv").write_text(
-        "claim,comparison,statement,verdict,note,withdrawn\n"
-        f"C1,overall,It is so.,{verdict},,{why}\nC1,one,,supported,,\n"
-        "C2,overall,It is better.,supported,,\n"
+        "claim,comparison,statement,verdict,why\n"
+        f"C1,overall,It is so.,{verdict},{why}\nC1,one,,supported,\n"
+        "C2,overall,It is better.,supported,\n"
     )
 
 
 def test_block_is_replaced_and_nothing_else(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n")
-    with pytest.raises(FileNotFoundError, match="no scale in .* has cifar10/exhibits.json"):
+    with pytest.raises(FileNotFoundError, match="no scale in .* has mechanism/exhibits.json, "):
         write_readme(readme, tmp_path)
     results_of(tmp_path / "quick", "91.2")
     write_readme(readme, tmp_path)
@@ -73,22 +79,20 @@ def test_block_is_replaced_and_nothing_else(tmp_path):
     assert text.startswith("before\n\n<!--") and text.endswith("-->\n\nafter\n")
     assert "quick/cifar10/convergence.png)" in text and "old" not in text
     assert text.count("| optimizer | test accuracy (%) |\n| --- | --: |\n| Bop | 91.2 |") == 1
-    assert text.count("| It is so. | undecided |\n| It is better. | supported |\n") == 1
-    assert "At the scale `quick`: one on {CIFAR}, two on a subset; " in text
+    assert "- **the mechanism.** It waits.\n- **one on {CIFAR}.** Bop wins.\n" in text
+    assert "“It is so”: **undecided**; “It is better”: **supported**." in text
+    assert "At the scale `quick`: one on {CIFAR}, the imagenet; " in text
     readme.write_text("no place for it")
     with pytest.raises(ValueError, match="must hold the lines"):
         write_readme(readme, tmp_path)
 
 
-def test_what_is_withdrawn_stands_there_with_its_reason(tmp_path):
+def test_a_verdict_stands_there_with_its_reason(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n\nold\n\n{END}")
-    results_of(tmp_path / "small", "62.3", "withdrawn", "It was luck.")
+    results_of(tmp_path / "small", "62.3", "undecided", "1 of 8 planned seeds")
     write_readme(readme, tmp_path)
-    assert (
-        "| claim of the paper | verdict here | withdrawn, and why |\n| --- | --- | --- |\n"
-        "| It is so. | withdrawn | It was luck. |\n| It is better. | supported |  |\n"
-    ) in readme.read_text()
+    assert "“It is so”: **undecided** (1 of 8 planned seeds); " in readme.read_text()
 
 
 def test_the_larger_scale_leads_once_it_has_results(tmp_path):
@@ -103,10 +107,10 @@ def test_the_larger_scale_leads_once_it_has_results(tmp_path):
     assert "At the scale `quick`" in readme.read_text() and "62.3" not in readme.read_text()
 
 
-def test_example_trains():
+def test_example_trains(capsys):
     [example] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     lines = [line for line in example.splitlines() if line]
-    assert len(lines) <= 15
+    assert len(lines) <= 18
     torch.manual_seed(0)
     names: dict = {}
     exec(example.replace("range(100)", "range(1)"), names)
@@ -115,6 +119,8 @@ def test_example_trains():
     assert names["loss"].item() < 0.3 * first
     assert all(is_binary(parameter) for parameter in names["binary"])
     assert any(state["flips"] > 0 for state in names["flip"].state.values())
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"\d+% of the training images", said) and int(said.split("%")[0]) > 50
 
 
 def test_scales_are_those_of_the_study():
