@@ -46,7 +46,6 @@ class Trace:
         ways = {
             "runs": self._run,
             "images": self._images,
-            "summary": self._summary,
             "collapse": self._paired,
             "against_decay": self._paired,
             "costs": self._cost,
@@ -56,7 +55,7 @@ class Trace:
             "rules": self._rule,
             "claims": self._claim,
         }
-        return ways.get(table, self._rise if "rise" in row else self._mean)(row)
+        return ways.get(table, self._mean)(row)
 
     def values(self, ids: str, metric: str) -> list[float]:
         return [self.metrics(run)[metric] for run in ids.split()]
@@ -92,16 +91,7 @@ class Trace:
             paired = self._paired(row)
             names = {"effect": "difference", "effect_low": "low", "effect_high": "high"}
             found |= {column: paired[name] for column, name in names.items() if name in paired}
-        if row.get("grid_runs"):
-            found["runner_up"] = self._second_best(row)
         return found
-
-    def _second_best(self, row: dict) -> float:
-        by_setting: dict[str, list] = {}
-        for run in row["grid_runs"].split():
-            key = json.dumps({**self.settings(run), "seed": 0}, sort_keys=True)
-            by_setting.setdefault(key, []).append(self.metrics(run)[row["metric"]])
-        return sorted(map(statistics.fmean, by_setting.values()))[-2]
 
     def _paired(self, row: dict) -> dict:
         """Over the seeds that both sides have."""
@@ -158,32 +148,6 @@ class Trace:
         found = {"cells": len(means), "mean": statistics.fmean(means)}
         found |= {"best": max(means), "worst": min(means)}
         return found | ({"spread": statistics.stdev(means)} if len(means) > 1 else {})
-
-    def _summary(self, row: dict) -> dict:
-        """A grid with one seed."""
-        values = sorted(self.values(row["runs"], row["metric"]))
-        return {
-            "best": values[-1],
-            "worst": values[0],
-            "median": statistics.median(values),
-            "range": values[-1] - values[0],
-            "spread": statistics.stdev(values),
-            "share_within": 100 * sum(v >= values[-1] - 2 for v in values) / len(values),
-        }
-
-    def _rise(self, row: dict) -> dict:
-        """Accuracy of the last fifth of the epochs and of the fifth before."""
-        fifths = []
-        for run in row["runs"].split():
-            values = [100 * float(epoch[row["metric"]]) for epoch in self.history(run)]
-            values.reverse()
-            fifth = (2 * len(values) + 5) // 10  # of 12 epochs two
-            last, before = values[:fifth], values[fifth : 2 * fifth]
-            fifths.append((statistics.fmean(before), statistics.fmean(last)))
-        before, last = map(statistics.fmean, zip(*fifths, strict=True))
-        rises = [two - one for one, two in fifths]
-        found = {"before": before, "last": last, "rise": last - before, "n": len(fifths)}
-        return {**found, **_limits(rises)}
 
     def _cost(self, row: dict) -> dict:
         """Two operations a multiply-accumulate, three passes, 5e10 operations a second."""
