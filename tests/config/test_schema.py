@@ -72,7 +72,7 @@ WRONG = {
     "axis": (CIFAR10, {"grid": {"optimizer.gama": [0.1]}}),
     "value of a grid": (CIFAR10, {"grid": {"network.norm": ["batch", "group"]}}),
     "empty grid": (CIFAR10, {"grid": {"lr": []}}),
-    "margin": (("claims", "margins"), {"accuracy": -1}),
+    "margin": (("claims",), {"margin": -1}),
     "claim's key": (("claims", "statements", "C1"), {"claims": "x"}),
     "scale's key": (QUICK, {"default": {}}),
 }  # fmt: skip

@@ -111,5 +111,9 @@ TEN_MISTAKES = [
         "  threads: [8] ",
         r"^defaults\.threads: found \[8\]; must be a valid integer",
     ),
-    ("seeds: [0, 1]\n", "seeds: [0, 0]\n", r"quick\.experiments\.cifar10\.seeds: lists 0 twice"),
+    (
+        "epochs: 20}, seeds: [0, 1]}\n        seeds: [0, 1]\n",
+        "epochs: 20}, seeds: [0, 1]}\n        seeds: [0, 0]\n",
+        r"quick\.experiments\.cifar10\.seeds: lists 0 twice",
+    ),
 ]
