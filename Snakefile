@@ -190,7 +190,6 @@ rule analyse:
     output:
         KEY / "analysis-{experiment}",
         EXPERIMENT / "exhibits.json",
-        EXPERIMENT / "table.csv",
     log:
         LOGS / "analyse" / "{experiment}.log",
     shell:
