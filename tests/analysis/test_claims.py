@@ -61,13 +61,13 @@ def claims_of(**primary):
     )
 
 
-def six(mean, deviation=0.5):
+def six(mean, deviation=0.3):
     """Six seeds with this mean."""
     return (mean + deviation * stats.zscore([3.0, 1.0, 4.0, 1.5, 5.0, 9.0])).tolist()
 
 
 def test_claims_by_hand():
-    rows = arms(a=six(60), b=six(62)[::-1], c=six(62.1)[::-1], d=six(66, 5)[3:])
+    rows = arms(a=six(60), b=six(62)[::-1], c=six(62.1)[::-1], d=six(66)[3:])
     claims = claims_of(C1=(["b"], ["a"]), C2=(["a"], ["b"]), C3=(["b"], ["c"]), C4=(["d"], ["a"]))
     records = {"cifar10": made_up("cifar10", rows)}
     table = judge(claims, records)
@@ -84,8 +84,17 @@ def test_claims_by_hand():
     assert varied["margin 0.5", "C3"] == OPEN and varied["margin 0.5", "C1"] == YES
     assert set(varied.index.get_level_values(0)) >= {"seeds unpaired", "Welch's test", "margin 2"}
     few = claims.model_copy(deep=True)
-    few.statements["C4"].primary["it"].planned = 3
+    primary = few.statements["C4"].primary
+    primary["it"] = primary["it"].model_copy(update={"planned": 3})
     assert statements(judge(few, records))["why"].iloc[-1] == "fewer than 5 seeds"
+
+
+def test_an_arm_that_varies_more_widens_all_but_welch():
+    """docs/plan.md: one variance for all arms of an experiment; Welch's test pools nothing."""
+    rows = arms(a=six(60), b=six(62)[::-1], d=six(66, 5)[3:])
+    varied = vary(claims_of(C1=(["b"], ["a"])), {"cifar10": made_up("cifar10", rows)})
+    verdicts = varied.set_index("variation")["verdict"]
+    assert (verdicts["as planned"], verdicts["Welch's test"]) == (OPEN, YES)
 
 
 def test_the_row_of_a_claim_has_the_numbers_of_the_larger_p():
