@@ -1,5 +1,7 @@
 """How settings learn: accuracy and flip rates over training images seen."""
 
+import json
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -41,12 +43,24 @@ def convergence(records: Records) -> Picture | None:
     return Picture(
         "convergence",
         "Convergence and flip rates",
-        f"{describe_curve(records)} Flip rate: flips per binary weight and step, mean over the "
-        f"epoch. {LINE} On the logarithmic axis both are those of the logarithm.",
+        f"{_sizes(runs)}. {describe_curve(records)} Flip rate: flips per binary weight and step, "
+        f"mean over the epoch. {LINE} On the logarithmic axis both are those of the logarithm.",
         "Lines of accuracy, and of flip rates on a logarithmic axis, over training images seen; "
         f"one line for each of: {', '.join(colours)}.",
         figure,
     )
+
+
+def _sizes(runs: pd.DataFrame) -> str:
+    """Which networks, how wide, for how many epochs: for captions."""
+    said = []
+    for network, part in runs.groupby("network", sort=False):
+        widths = {json.loads(setting)["network"]["width"] for setting in part["setting"]}
+        epochs = sorted({*part["epochs"]})
+        wide = ", ".join(f"{width:g}" for width in sorted(widths))
+        span = f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
+        said.append(f"{NETWORKS[network]} of width {wide}, {span} epochs")
+    return "; ".join(said)
 
 
 def _parts(records: Records) -> dict[str, pd.DataFrame]:

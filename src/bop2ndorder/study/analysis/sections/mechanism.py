@@ -66,13 +66,17 @@ def finding(records: Records) -> str:
     said = []
     if len(none):
         said.append(
-            f"{_list(none['name'])}: the threshold holds at most {_percent(none['held'].max())} % "
-            "of the weights that are due, so that these are the sign rule under other names"
+            f"With {len(none)} of {len(table)} published settings ({_list(none['name'])}) the "
+            f"threshold holds back at most {_percent(none['held'].max())} % of the weights that "
+            "would flip without it: they flip by the sign of m alone, and dividing by the root of "
+            "the second moment does nothing."
         )
     if len(some):
         bounds = dict.fromkeys(_percent(some["held"].agg(which)) for which in ("min", "max"))
-        said.append(f"{_list(some['name'])}: it holds {' to '.join(bounds)} %")
-    return "; ".join(said) + "." if said else ""
+        said.append(
+            f"With {_list(some['name'])} it does work: it holds back {' to '.join(bounds)} %."
+        )
+    return " ".join(said)
 
 
 def facts(records: Records) -> pd.DataFrame:
