@@ -234,7 +234,9 @@ def test_some_records_are_enough(study, tmp_path, name, there):
     shown = exhibits_of(records)
     assert "runs" in shown and len(shown) > 2, "a table, and a picture or another"
     assert all(f"{len(missing)} of {len(runs)} runs missing" in e.caption for e in shown.values())
-    assert rounded(section_of(name).load().headline(records))
+    # Of one record nothing can be less than another.
+    compares = name in ("rules", "grid", "length") and there == "one"
+    assert bool(rounded(section_of(name).load().headline(records))) != compares
     said = section_of(name).load().finding(records)
     assert said == "" or said[-1] == "." and "nan" not in said
 

@@ -25,7 +25,6 @@ def recorded(tmp_path_factory):
     """A folder with two arms of two seeds each, trained and recorded."""
     folder = tmp_path_factory.mktemp("shipping")
     study = keep(cut_down(), "cifar10", "normalization")
-    study["claims"]["statements"] = {}
     cifar10, quick = study["experiments"]["cifar10"], study["scales"]["quick"]
     cifar10["arms"] = {arm: {"set": cifar10["arms"][arm]["set"]} for arm in ("bop", "latent")}
     sizes = {"batch_size": 10, "epochs": 1}

@@ -118,7 +118,7 @@ def seed_limits(entries: Iterable[Entry], top1: dict[str, float]) -> dict[str, f
     seeds: dict[tuple, dict[str, float]] = defaultdict(dict)
     for entry in entries:
         if (run := entry.run.id) in top1:
-            alike = entry.run.settings.model_copy(update={"seed": 0})
+            alike = entry.run.settings.model_dump_json(exclude={"seed"})
             seeds[entry.experiment, entry.arm, entry.axis, alike][run] = top1[run]
     found: dict[str, tuple[int, int, float]] = {}
     for (experiment, *_), group in seeds.items():
