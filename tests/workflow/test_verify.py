@@ -219,6 +219,9 @@ def test_native_records_are_announced(runs):
 def seeded(folder):
     """Two arms, of three seeds and of one, of cifar10; and one seed of schedules."""
     study = keep(cut_down(), "cifar10", "schedules")
+    for experiment in study["experiments"].values():
+        for arm in experiment["arms"].values():
+            arm.pop("seeds", None)
     cifar10 = study["experiments"]["cifar10"]
     cifar10["arms"] = {arm: cifar10["arms"][arm] for arm in ("biased", "constant", "adam")}
     cifar10["arms"]["adam"]["seeds"] = [0]
@@ -264,7 +267,8 @@ def test_a_run_of_two_experiments_goes_by_its_larger_group(tmp_path):
 @pytest.mark.parametrize(("points", "word"), [(0.1, "within"), (60, "beyond")])
 def test_a_difference_is_within_what_seeds_do_or_beyond(tmp_path, monkeypatch, points, word):
     study = keep(cut_down(), "normalization")
-    study["experiments"]["normalization"] |= {"grid": {}, "seeds": [0, 1]}
+    study["experiments"]["normalization"]["grid"] = {}
+    study["scales"]["quick"]["experiments"]["normalization"]["seeds"] = [0, 1]
     write(study, tmp_path)
     monkeypatch.chdir(tmp_path)
     prepare_and_train()
