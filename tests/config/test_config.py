@@ -186,18 +186,18 @@ def test_numbers_as_people_and_dvc_write_them(tmp_path, written):
 
 
 def test_the_experiments_of_the_paper_exist_at_every_scale(study):
-    """With all their arms, but for some schedules where it has to be quick."""
+    """With all their arms, but for some schedules where it has to be quick, and what waits."""
     published = ["normalization", "hyperparameters", "schedules", "cifar10", "imagenet"]
     own = {"mechanism", "rules", "grid", "length", "noise_floor"}
     assert study.experiments("quick") == study.experiments("paper")
     assert set(study.experiments("paper")) == {*published, *own}
     whole = arms_of(study, "paper", published)
     one_alone = ["sigma_exponential", "sigma_polynomial", "threshold_exponential"]
-    left_out = {("schedules", arm, None) for arm in [*one_alone, "lr_exponential", "lr_polynomial"]}
-    for scale in SCALES:
+    quick = {("schedules", arm, None) for arm in [*one_alone, "lr_exponential", "lr_polynomial"]}
+    waits = {("cifar10", "latent", None)}  # docs/plan.md, Deviations
+    for scale, left_out in {"quick": quick, "small": waits, "paper": set()}.items():
         assert [name for name in study.experiments(scale) if name in published] == published
-        missing = left_out if scale == "quick" else set()
-        assert whole - arms_of(study, scale, published) == missing
+        assert whole - arms_of(study, scale, published) == left_out
 
 
 def arms_of(study, scale, experiments):
@@ -228,13 +228,13 @@ def test_a_scale_leaves_out_an_experiment_that_it_sets_to_null(tmp_path):
 
 
 def test_a_scale_leaves_out_an_arm_that_it_sets_to_null(tmp_path):
-    old = "          latent: {set: {epochs: 12}"
-    study = load_study(changed(tmp_path, (old, "          latent: null  #")))
-    arms = {entry.arm for entry in study.entries("small", "cifar10")}
-    assert "latent" not in arms and "biased" in arms
-    assert "latent" in {entry.arm for entry in study.entries("quick", "cifar10")}
-    wrong = changed(tmp_path, (old, "          laten: null  #"))
-    assert mistakes(wrong)[0].startswith("scales.small.experiments.cifar10.arms.laten: ")
+    old = "          adam: {seeds: [0, 1]}"
+    study = load_study(changed(tmp_path, (old, "          adam: null")))
+    arms = {entry.arm for entry in study.entries("quick", "cifar10")}
+    assert "adam" not in arms and "biased" in arms
+    assert "adam" in {entry.arm for entry in study.entries("small", "cifar10")}
+    wrong = changed(tmp_path, (old, "          adm: null"))
+    assert mistakes(wrong)[0].startswith("scales.quick.experiments.cifar10.arms.adm: ")
 
 
 def test_quick_is_quick(study):
