@@ -34,7 +34,7 @@ def read_record(folder: Path) -> Record | None:
         whole = (
             record.provenance["run"] == folder.name
             and header.startswith("epoch,")
-            and (len(rows), rows[-1]) == (record.metrics["epochs"] + 1, "")
+            and (len(rows), rows[-1:]) == (record.metrics["epochs"] + 1, [""])
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
