@@ -61,10 +61,10 @@ def test_page_is_self_contained_and_repeatable(study, tmp_path):
 
 
 def test_verdicts_are_drawn_and_said_with_their_reason(study, tmp_path):
-    entries = study.entries("quick")
+    entries = study.entries("small")
     write_records(entries, tmp_path)
-    write_claims(study.claims["quick"], entries, tmp_path, "quick")
-    write_report(study, "quick", tmp_path)
+    write_claims(study.claims["small"], entries, tmp_path, "small")
+    write_report(study, "small", tmp_path)
     html = unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
     claims = read_claims(tmp_path)
     for row in statements(claims).itertuples():

@@ -34,7 +34,9 @@ def rows(path: Path) -> list[dict]:
 
 
 def tables(results: Path) -> list[Path]:
-    return [*sorted(results.glob("*/*.csv")), results / "claims.csv"]
+    """All but those of dvc's charts, which repeat numbers of the tables."""
+    found = [path for path in sorted(results.glob("*/*.csv")) if path.parent.name != "plots"]
+    return [*found, results / "claims.csv"]
 
 
 def written(results: Path) -> list[tuple]:

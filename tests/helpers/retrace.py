@@ -224,7 +224,7 @@ class Trace:
         """A contrast of a model of all runs, fitted by numpy; of images, the ratio seed by seed."""
         of, against = row["runs"].split(), row["against_runs"].split()
         if not of or not against:
-            return {}
+            return {"n": 0}
         if row["measure"] == "images":
             return self._times_as_many(of, against, row["metric"], float(row["level"]))
         values = [
