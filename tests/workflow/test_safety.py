@@ -176,7 +176,8 @@ def test_folders_and_files_of_images_may_have_any_name(tmp_path):
     experiment = study["experiments"]["normalization"]
     experiment["grid"] = {}
     study["scales"]["small"]["experiments"]["normalization"] = {
-        "set": {"epochs": 1, "batch_size": 5, "network": {"width": 4, "dense": 8}}
+        "set": {"epochs": 1, "batch_size": 5, "network": {"width": 4, "dense": 8}},
+        "seeds": [0],
     }
     write(study, project.folder)
     before = {path.name for path in project.folder.iterdir()}
