@@ -75,6 +75,7 @@ def test_the_whole_path_of_the_paper_scale_on_twenty_jpegs(tmp_path, monkeypatch
     study["defaults"]["threads"] = 2
     experiment = study["experiments"]["imagenet"]
     experiment["set"]["batch_size"] = 7
+    experiment["seeds"] = [0]
     for arm in experiment["arms"].values():
         arm["set"]["network"]["width"] = 0.0625
         arm["set"]["epochs"] = 1
