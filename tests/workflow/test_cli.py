@@ -52,7 +52,10 @@ def test_every_run_of_the_quick_study_trains_two_steps(tmp_path, monkeypatch):
         held_out = settings.train_on == "train"
         own = "val" if held_out and settings.judged_on == "held_out" else "test"
         assert own == "test" or not any(name.startswith("test") for name in metrics), run
-        assert (metrics["images_seen"], metrics[f"{own}_images"]) == (20 if held_out else 40, 20)
+        seen = settings.epochs * (20 if held_out else 40)
+        if settings.stop_after:
+            seen = settings.stop_after * settings.batch_size
+        assert (metrics["images_seen"], metrics[f"{own}_images"]) == (seen, 20)
         assert 0 <= metrics[f"{own}_top1_percent"] <= metrics[f"{own}_top5_percent"] <= 100
         assert math.isfinite(metrics[f"{own}_loss"]) and 0 <= metrics["flip_rate"] < 1
     # In two steps many settings make no difference yet; were they not read, none would.
