@@ -31,6 +31,8 @@ from .kinds import Short, draw, kinds, task
 from .processes import CALLER, available_cores
 
 CHUNK = 12  # kinds that a process trains; to start one takes as long as some of them
+# Settings that decide no bit on the CPU: a code that lacks them trains the same there.
+OF_GPUS = {"precision", "gpus"}
 SECONDS = 2.0  # of a core, for one kind by both codes with both numerics
 
 
@@ -136,13 +138,14 @@ def _compare(entry: dict[str, Any], short: Short, scratch: Path) -> dict[str, st
 
 
 def _known(package: Path, settings: dict[str, Any]) -> bool:
-    """Whether a package has all settings of a run that are not those by default."""
+    """Whether a package has all settings that decide what a run does here, but for defaults."""
     [place] = package.rglob("settings.py")  # it was in another folder once
     text = place.read_text(encoding="utf-8")
     fields = Settings.model_fields
     return all(
         value == fields[name].default or re.search(rf"^    {name}: ", text, re.MULTILINE)
         for name, value in settings.items()
+        if name not in OF_GPUS
     )
 
 
