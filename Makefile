@@ -42,7 +42,7 @@ test-oldest: .venv-oldest/.ready  ## the library with the oldest packages that p
 	  print(*(line.replace(">=", "==") for line in project["dependencies"]))')
 	@touch $@
 
-test-statistics: $(READY)  ## intervals, Holm, power, equivalence on 1,000 simulated studies each: a minute
+test-statistics: $(READY)  ## intervals, Holm, power, equivalence on 1,000 simulated studies each: two minutes
 	SIMULATIONS=1000 pytest -n 0 -s tests/analysis/test_simulated.py
 
 stress: $(READY)  ## kill trainings at thirty random moments: ten minutes
