@@ -44,7 +44,7 @@ def test_the_headline_is_short_and_all_numbers_are_beside_it(study, results):
     assert {name: whole[name] for name in headline} == headline
     assert {name.split(".")[0] for name in whole} == {*study.experiments("quick"), "study"}
     assert all(name.rpartition(".")[2] in ("test_top1", "records", "runs") for name in headline)
-    assert all(re.fullmatch(r"[a-z0-9_ ]+(\.[a-z0-9_ ]+){1,3}", name) for name in whole)
+    assert all(re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+){1,3}", name) for name in whole)
     assert whole["study.records"] == whole["study.runs"] == len(study.runs("quick"))
 
 

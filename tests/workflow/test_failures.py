@@ -71,7 +71,7 @@ def test_runs_that_fail_are_named_and_stop_nothing_else(tmp_path):
         record = project.folder / "results" / "quick" / "runs" / run / "metrics.json"
         assert record.exists() == (run not in reasons), run
     page = (project.folder / "results" / "quick" / "report.html").read_text()
-    section = page[page.index('<h2 id="missing">') : page.index('<h2 id="cifar10">')]
+    section = page[page.index('<h2 id="missing">') : page.index('<h2 id="provenance">')]
     for run, reason in reasons.items():
         (line,) = (line for line in text.splitlines() if f"Error: train {run}: " in line)
         assert line.endswith(f" (traceback in logs/quick/failed/{run}.txt)"), "Snakemake shows it"

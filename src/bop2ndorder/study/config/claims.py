@@ -158,13 +158,14 @@ def _strange(
     sound = True
     for column, values in chosen.items():
         known = [*dict.fromkeys(run[column] for run in runs)]
+        absent = sorted(gone - {None}) if column == "arm" else []
         for value in values:
             if value in known:
                 continue
             sound = False
-            if column != "arm" or value not in gone:
+            if value not in absent:
                 text = f"found {value!r}; must be one that the experiment's runs have: "
-                text += ", ".join(known)
+                text += ", ".join([*known, *absent])
                 yield (*place, column), text
     if sound and not any(all(run[c] in values for c, values in chosen.items()) for run in runs):
         yield place, "no run of this experiment has all of this"

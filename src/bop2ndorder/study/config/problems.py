@@ -21,8 +21,12 @@ class ParamsError(ValueError):
 
 def brief(value: Any) -> str:
     """A value as a sentence shows it: cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return cut(repr(value), 80)
+
+
+def cut(text: str, length: int) -> str:
+    """A text of at most so many characters; the end of a longer one is left out."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def plain_place(place: Iterable[str | int], root: type[BaseModel]) -> Place:

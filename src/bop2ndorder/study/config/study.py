@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from .claims import Claims, strangers
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
 from .overlay import Place, depth, names_itself, odd_keys, overlay, value_at
-from .problems import ParamsError, brief, explain_all
+from .problems import ParamsError, brief, cut, explain_all
 from .runs import Entry, Run
 from .settings import Settings, misfits
 
@@ -110,7 +110,7 @@ class _Checker:
         on_top = own == len(place) or names_itself(value_at(over, place[:own]))
         if own > below or (own == below and own and on_top):
             place = ("scales", str(scale), *place)
-        self.problems[f"{'.'.join(place)}: {text}"] = None
+        self.problems[f"{'.'.join(place)}: {cut(text, 380)}"] = None
         self.reports += 1
 
     def valid(

@@ -38,7 +38,7 @@ def headline(records: Records) -> dict:
     """Points of each main effect, and of each step from Bop to biased."""
     rows = effects(records)
     return {
-        part: {row.key: row.estimate for row in of_part.itertuples()}
+        part.replace(" ", "_"): {row.key: row.estimate for row in of_part.itertuples()}
         for part, of_part in rows.groupby("part", sort=False)
     }
 
