@@ -78,12 +78,27 @@ def built(tmp_path_factory):
     """A project of four runs, made whole by Snakemake, recorded by DVC, pushed, committed.
 
     Its folder has a space and a letter beyond ASCII in its name, its remote a space. The commit
-    before the last one has the code and no results.
+    before the last one has the code and no results. It is made once for all processes of a test.
     """
+    from filelock import FileLock
+    from project import Project
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "workflow"
+    with FileLock(shared / "workflow.lock"):
+        if not (folder / "built").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _build(folder)
+            (folder / "built").touch()
+    return Project(folder / "a study ä")
+
+
+def _build(folder):
     from project import Project, four_runs
     from studies import write
 
-    folder = tmp_path_factory.mktemp("workflow")
     project = Project.of_this_project(folder / "a study ä")
     write(four_runs(), project.folder)
     project.commit("code")
@@ -94,7 +109,6 @@ def built(tmp_path_factory):
     project.add_remote(folder / "a remote")
     project.dvc("push")
     project.commit("results")
-    return project
 
 
 @pytest.fixture(scope="session")

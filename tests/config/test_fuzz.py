@@ -93,7 +93,7 @@ def holds(load, source):
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
 
 
-@settings(max_examples=900, **QUIET)
+@settings(max_examples=500, **QUIET)
 @given(document=documents())
 def test_a_changed_document(document):
     holds(check, document)
@@ -109,7 +109,7 @@ FORMS = [
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
-@settings(max_examples=100, **QUIET)
+@settings(max_examples=60, **QUIET)
 @given(
     at=st.integers(0, len(TEXT)),
     length=st.integers(0, 20),
