@@ -97,14 +97,32 @@ def test_an_arm_that_varies_more_widens_all_but_welch():
     assert (verdicts["as planned"], verdicts["Welch's test"]) == (OPEN, YES)
 
 
-def test_the_row_of_a_claim_has_the_numbers_of_the_larger_p():
+def both(**accuracies):
+    """A claim that b and c are above a, judged."""
     claims = claims_of(C1=(["b"], ["a"]))
     other = claims.statements["C1"].primary["it"].model_copy(update={"of": {"arm": ["c"]}})
     claims.statements["C1"].primary["other"] = other
-    rows = arms(a=six(60), b=six(64)[::-1], c=six(62)[::-1])
-    table = judge(claims, {"cifar10": made_up("cifar10", rows)}).set_index("comparison")
+    records = {"cifar10": made_up("cifar10", arms(**accuracies))}
+    return judge(claims, records).set_index("comparison")
+
+
+def test_the_row_of_a_claim_has_the_numbers_of_the_larger_p():
+    table = both(a=six(60), b=six(64)[::-1], c=six(62)[::-1])
     assert table.loc[OVERALL, "estimate"] == table.loc["other", "estimate"] == pytest.approx(2)
     assert table["verdict"].tolist() == [YES] * 3 and table["p_holm"].nunique() == 1
+
+
+def test_of_two_comparisons_that_must_hold_the_one_that_does_not_is_named():
+    """Each has the word of its own sign; the claim has the numbers of what speaks against it."""
+    table = both(a=six(60), b=six(62)[::-1], c=six(56)[::-1])
+    assert table["verdict"].to_dict() == {OVERALL: NO, "it": YES, "other": NO}
+    assert table.loc[OVERALL, "why"] == "by 1 of its 2 comparisons, other"
+    assert table.loc[OVERALL, "estimate"] == table.loc["other", "estimate"] == pytest.approx(-4)
+    assert table["p_holm"].nunique() == 1
+    (sentence, *_) = conclusions(table.reset_index())
+    assert "is contradicted, by 1 of its 2 comparisons, other: +2.0 points [" in sentence
+    table = both(a=six(60), b=six(56)[::-1], c=six(56.5)[::-1])
+    assert set(table["verdict"]) == {NO} and table.loc[OVERALL, "why"] == ""
 
 
 def test_what_is_not_run_is_undecided():

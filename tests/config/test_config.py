@@ -44,8 +44,8 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
         tmp_path,
         ("epochs: 150 ", "epochs: 0 "),
         (
-            "      normalization:\n        set: {epochs: 3}",
-            "      normalization:\n        set: {epochs: x}",
+            "      normalization:\n        set: {epochs: 3,",
+            "      normalization:\n        set: {epochs: x,",
         ),
     )
     assert mistakes(path) == [

@@ -21,8 +21,8 @@ POINTS = (
 )  # fmt: skip
 RULE = (
     "Each claim has one primary comparison, fixed beforehand; of several all must hold, and p "
-    "is the largest. Supported or contradicted, by the sign of the effect: p of no effect, two- "
-    "sided and after Holm's correction over all claims, is below 0.05. Else equivalent: that "
+    "is the largest. Supported or contradicted, by the sign of the effect: p of no effect, "
+    "two-sided and after Holm's correction over all claims, is below 0.05. Else equivalent: that "
     "the effect is as large as the margin is rejected by two one-sided tests, after Holm's "
     "correction, too. Else undecided, with the smallest effect that would have been found with "
     "a probability of 80 %. Undecided, too, until all planned seeds are there. Secondary "

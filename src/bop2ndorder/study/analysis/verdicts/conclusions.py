@@ -20,8 +20,8 @@ def _of_claim(row, table: pd.DataFrame) -> str:
     parts = parts[parts["comparison"] != OVERALL]
     found = " and ".join(_effect(part) for part in parts.itertuples())
     if row.verdict in (SUPPORTED, CONTRADICTED):
-        small = f", though {row.why}" if row.why else ""
-        return f"{claim}, is {row.verdict}{small}: {found}."
+        how = f", {row.why}" if row.why else ""
+        return f"{claim}, is {row.verdict}{how}: {found}."
     if row.verdict == EQUIVALENT:
         return (
             f"{claim}, is neither supported nor contradicted: {found}, a difference smaller than "
@@ -58,11 +58,12 @@ def _of_all(table: pd.DataFrame) -> list[str]:
         return [whole]
     data = " and ".join(dict.fromkeys(compared["data"]))
     margin = points(compared["margin"].iloc[0])
-    least, most = compared["detectable"].min(), compared["detectable"].max()
+    least, most = (f"{compared['detectable'].agg(end):.1f}" for end in ("min", "max"))
+    range_ = least if least == most else f"{least} to {most}"
     return [
         f"All of this is said of {data}, and of the networks and lengths that this scale trains; "
         "whether it holds for wider networks or longer trainings, it cannot tell.",
-        f"Effects smaller than {least:.1f} to {most:.1f} points, by comparison, are missed more "
+        f"Effects smaller than {range_} points, by comparison, are missed more "
         f"than once in five; a published difference within {margin} is contradicted by no "
         "equivalence found here.",
         whole,

@@ -42,15 +42,16 @@ def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
 
     Returns:
         one row a claim (its comparison is called `overall`), which has the numbers of the primary
-        comparison with the largest p, and one a comparison; of images, one a level.
+        comparison with the largest p, where it is contradicted of those that speak against it; and
+        one a comparison; of images, one a level.
 
         estimate and its limits are in `unit`, points or, of images, how many times as many;
         points above 0 speak for the claim, images below 1. low and high: 95 %. holm_low,
         holm_high: at the level of Holm's procedure, empty for what is secondary. wide_low,
         wide_high: test images drawn, too. p: of no effect. p_holm, p_equivalent (of a difference
-        as large as the margin) and verdict are the claim's where the comparison is primary; where
-        not, p_holm is empty, and the others are its own without correction, in the words of
-        `SECONDARY`. n: seeds of the setting with the fewest. detectable: found with a probability
+        as large as the margin) and verdict are the claim's where the comparison is primary, but
+        what has an effect is supported or contradicted by its own sign; where it is secondary,
+        p_holm is empty, and the others are its own without correction, in the words of `SECONDARY`. n: seeds of the setting with the fewest. detectable: found with a probability
         of 80 %; detectable_holm: under the hardest correction. runs, against_runs, model_runs:
         ids of both sides, and of all runs of the linear model. commits: that the records were
         made at.
@@ -64,9 +65,14 @@ def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
             for name, one in claim.comparisons.items()
             for row in _rows(one, name in claim.primary, claims, records, found)
         ]
-        deciding = max((row for row in own if row["primary"]), key=_place)
+        parts = [row for row in own if row["primary"]]
+        against = [row for row in parts if row.get("verdict") == CONTRADICTED]
+        deciding = max(against or parts, key=_place)
         plan, deviations = claims.plan.commit, claims.plan.deviations
         about = {"statement": claim.claim, "criterion": claim.criterion, "why": found.why}
+        if 0 < len(against) < len(parts):
+            names = " and ".join(str(row["comparison"]).replace("_", " ") for row in against)
+            about["why"] = f"by {len(against)} of its {len(parts)} comparisons, {names}"
         about |= {
             "plan": plan,
             "deviations": deviations,
@@ -169,6 +175,9 @@ def _rows(
     if not primary:
         [own] = judge_together([Primary([contrast], lacks)], claims.margin, corrected=False)
         verdict = replace(own, verdict=SECONDARY.get(own.verdict, own.verdict))
+    elif of_claim.verdict in (SUPPORTED, CONTRADICTED):
+        sign = SUPPORTED if contrast.estimate > 0 else CONTRADICTED
+        verdict = replace(of_claim, verdict=sign)
     hardest = LEVEL / len(claims.statements)
     yield {
         **row,
