@@ -51,10 +51,10 @@ def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
         wide_high: test images drawn, too. p: of no effect. p_holm, p_equivalent (of a difference
         as large as the margin) and verdict are the claim's where the comparison is primary, but
         what has an effect is supported or contradicted by its own sign; where it is secondary,
-        p_holm is empty, and the others are its own without correction, in the words of `SECONDARY`. n: seeds of the setting with the fewest. detectable: found with a probability
-        of 80 %; detectable_holm: under the hardest correction. runs, against_runs, model_runs:
-        ids of both sides, and of all runs of the linear model. commits: that the records were
-        made at.
+        p_holm is empty, and the others are its own without correction, in the words of `SECONDARY`.
+        n: seeds of the setting with the fewest. detectable: found with a probability of 80 %;
+        detectable_holm: under the hardest correction. runs, against_runs, model_runs: ids of both
+        sides, and of all runs of the linear model. commits: that the records were made at.
     """
     tested = {label: _tested(claim, claims, records) for label, claim in claims.statements.items()}
     verdicts = judge_together([*tested.values()], claims.margin)
