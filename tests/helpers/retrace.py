@@ -227,17 +227,7 @@ class Trace:
             return {"n": 0}
         if row["measure"] == "images":
             return self._times_as_many(of, against, row["metric"], float(row["level"]))
-        values = [
-            (
-                self._apart_from_seed(run),
-                self.settings(run)["seed"],
-                self._value(run, row["metric"]),
-            )
-            for run in row["model_runs"].split()
-        ]
-        cells = [{self._apart_from_seed(run) for run in ids} for ids in (of, against)]
-        if row["measure"] == "spread":
-            values, cells = _spreads(values, cells), [{"0"}, {"1"}]
+        values, cells = self._compared(row)
         counts = [sum(value[0] == cell for value in values) for side in cells for cell in side]
         estimate, error, df = _fitted(values, *cells)
         found = {"estimate": estimate, "n": min(counts)}
@@ -256,25 +246,47 @@ class Trace:
                 found |= _t_limits("wide_", estimate, wide, df * (wide / error) ** 4, 0.05)
         return found
 
+    def _compared(self, row: dict) -> tuple[list[tuple], list[set]]:
+        """(setting, seed, value) of all runs of the model, and the settings of both sides."""
+        values = [
+            (
+                self._apart_from_seed(run),
+                self.settings(run)["seed"],
+                self._value(run, row["metric"]),
+            )
+            for run in row["model_runs"].split()
+        ]
+        sides = [row["runs"].split(), row["against_runs"].split()]
+        cells = [{self._apart_from_seed(run) for run in ids} for ids in sides]
+        if row["measure"] == "spread":
+            return _spreads(values, cells), [{"0"}, {"1"}]
+        return values, cells
+
     def _decided(self, row: dict, estimate: float, error: float, df: int) -> dict:
         p = 2 * stats.t(df).sf(abs(estimate) / error)
         found = {"p": p, **_t_limits("", estimate, error, df, 0.05)}
         with (self.results / "claims.csv").open(encoding="utf-8") as file:
-            family = [other for other in csv.DictReader(file) if other["comparison"] == "overall"]
+            deciding = [other for other in csv.DictReader(file) if other["primary"] == "True"]
+        family: dict[str, list[dict]] = {}  # claim -> its parts, all of which must hold
+        for other in deciding:
+            family.setdefault(other["claim"], [])
+            if other["comparison"] != "overall":
+                family[other["claim"]].append(other)
         found["detectable"] = _found_in_four_of_five(error, df, 0.05)
         found["detectable_holm"] = _found_in_four_of_five(error, df, 0.05 / len(family))
+        margin = float(row["margin"])
         if row["primary"] == "False":
-            margin = float(row["margin"])
-            away = stats.t(df).sf([(margin - estimate) / error, (margin + estimate) / error])
-            return {**found, "p_equivalent": max(away)} if row["p_equivalent"] else found
-        ps = {other["claim"]: float(other["p"]) if other["p_holm"] else 1.0 for other in family}
-        corrected, highest, level = {}, 0.0, None
-        for place, claim in enumerate(sorted(ps, key=ps.get)):
-            highest = max(highest, min(1.0, (len(ps) - place) * ps[claim]))
-            here = 0.05 / (len(ps) - place) if level is None else level
-            corrected[claim] = highest, here
-            level = level or (here if ps[claim] >= here else None)
-        found["p_holm"], level = corrected[row["claim"]]
+            same = _equivalence(estimate, error, df, margin)
+            return {**found, "p_equivalent": same} if row["p_equivalent"] else found
+        ps, same = {}, {}
+        for claim, parts in family.items():
+            complete = all(part["p_holm"] for part in parts)
+            compared = map(self._compared, parts if complete else [])
+            fitted = [_fitted(values, *cells) for values, cells in compared]
+            ps[claim] = max([2 * stats.t(n).sf(abs(m) / e) for m, e, n in fitted], default=1.0)
+            same[claim] = max([_equivalence(*one, margin) for one in fitted], default=1.0)
+        found["p_holm"], level = _holm(ps)[row["claim"]]
+        found["p_equivalent"], _ = _holm(same)[row["claim"]]
         return {**found, **_t_limits("holm_", estimate, error, df, level)}
 
     def _value(self, run: str, metric: str) -> float:
@@ -366,6 +378,22 @@ def _spreads(values: list, sides: list[set]) -> list:
             if len(own) == len(side):
                 found.append((name, seed, -statistics.stdev(own)))
     return found
+
+
+def _equivalence(estimate: float, error: float, df: int, margin: float) -> float:
+    """p of two one-sided tests: the effect is smaller than the margin."""
+    return max(stats.t(df).sf([(margin - estimate) / error, (margin + estimate) / error]))
+
+
+def _holm(ps: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """Each p after Holm's correction, and the level at which it is tested."""
+    corrected, highest, level = {}, 0.0, None
+    for place, claim in enumerate(sorted(ps, key=ps.get)):
+        highest = max(highest, min(1.0, (len(ps) - place) * ps[claim]))
+        here = 0.05 / (len(ps) - place) if level is None else level
+        corrected[claim] = highest, here
+        level = level or (here if ps[claim] >= here else None)
+    return corrected
 
 
 def _t_limits(prefix: str, estimate: float, error: float, df: float, level: float) -> dict:
