@@ -78,7 +78,7 @@ def built(tmp_path_factory):
     """A project of four runs, made whole by Snakemake, recorded by DVC, pushed, committed.
 
     Its folder has a space and a letter beyond ASCII in its name, its remote a space. The commit
-    before the last one has the code and no results. It is made once for all processes of a test.
+    before the last one has the code and no results. It is made once for all test processes.
     """
     from filelock import FileLock
     from project import Project

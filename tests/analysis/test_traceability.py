@@ -108,7 +108,7 @@ def test_ten_numbers_of_the_report_at_random_are_followed_to_their_records(resul
         # A table that is turned, or split, for readers has other rows than its file.
         behind = [behind[place]] if len(behind) == count else behind
         known = [v for row in behind for v in Trace(results).row(path.stem, row).values()]
-        if column == "95 % interval":  # that of a percentage ends at 0 and at 100
+        if column == "95 % interval" and cell[0].isdigit():  # a percentage's ends at 0 and 100
             known += [min(max(v, 0.0), 100.0) for v in known]
         for text in NUMBER.findall(cell):
             value, near = value_of(text)

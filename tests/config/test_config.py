@@ -6,13 +6,14 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from studies import PARAMS, ROOT, TEN_MISTAKES, changed
+from studies import PARAMS, ROOT, TEN_MISTAKES, changed, read
 
 from bop2ndorder.study.config import SCALES, ParamsError, load_study
 from bop2ndorder.study.config.codes import read_classes
 from bop2ndorder.study.config.overlay import nested, overlay
 from bop2ndorder.study.config.runs import Run
 from bop2ndorder.study.config.settings import Settings
+from bop2ndorder.study.config.study import check
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,15 @@ def mistakes(path):
     with pytest.raises(ParamsError) as caught:
         load_study(path)
     return caught.value.lines
+
+
+def test_a_long_value_leaves_its_sentences_short():
+    """Files may not hold an integer as long; a document of other origin may."""
+    document = read(ROOT)
+    document["defaults"]["gpus"] = 10**600
+    with pytest.raises(ParamsError) as caught:
+        check(document)
+    assert all(len(line) < 500 for line in caught.value.lines)
 
 
 def test_ten_mistakes_give_ten_sentences(tmp_path):

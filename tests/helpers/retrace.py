@@ -12,6 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from by_hand import (
+    equivalence,
+    fitted,
+    found_in_four_of_five,
+    holm,
+    log_ratio,
+    mean_limits,
+    spreads,
+    t_limits,
+)
 from scipy import stats
 
 from bop2ndorder.networks import build
@@ -71,7 +81,7 @@ class Trace:
         values = self.values(row["runs"], row["metric"])
         if not values:
             return {"n": 0}
-        found = {"mean": statistics.fmean(values), "n": len(values), **_limits(values)}
+        found = {"mean": statistics.fmean(values), "n": len(values), **mean_limits(values)}
         if len(values) > 1:
             found["std"] = statistics.stdev(values)
         for column, metric in (
@@ -104,7 +114,7 @@ class Trace:
         if not differences:
             return {"n": 0}
         mean = statistics.fmean(differences)
-        return {"difference": mean, "n": len(seeds), **_limits(differences)}
+        return {"difference": mean, "n": len(seeds), **mean_limits(differences)}
 
     def _contrast(self, row: dict) -> dict:
         """Least squares over all runs of the experiment: arms, and seeds where both are told."""
@@ -217,7 +227,7 @@ class Trace:
         if found["never"] or found["at_once"]:
             return found
         logs = [math.log(low) for low, _ in bounds]
-        limits = {name: math.exp(value) for name, value in _limits(logs).items()}
+        limits = {name: math.exp(value) for name, value in mean_limits(logs).items()}
         return {**found, "mean": math.exp(statistics.fmean(logs)), **limits}
 
     def _claim(self, row: dict) -> dict:
@@ -229,7 +239,7 @@ class Trace:
             return self._times_as_many(of, against, row["metric"], float(row["level"]))
         values, cells = self._compared(row)
         counts = [sum(value[0] == cell for value in values) for side in cells for cell in side]
-        estimate, error, df = _fitted(values, *cells)
+        estimate, error, df = fitted(values, *cells)
         found = {"estimate": estimate, "n": min(counts)}
         if df:
             found |= self._decided(row, estimate, error, df)
@@ -243,7 +253,7 @@ class Trace:
                 ]  # fmt: skip
                 drawn = sum(100**2 * share * (1 - share) / images for share in shares)
                 wide = math.sqrt(error**2 + drawn)
-                found |= _t_limits("wide_", estimate, wide, df * (wide / error) ** 4, 0.05)
+                found |= t_limits("wide_", estimate, wide, df * (wide / error) ** 4, 0.05)
         return found
 
     def _compared(self, row: dict) -> tuple[list[tuple], list[set]]:
@@ -259,12 +269,12 @@ class Trace:
         sides = [row["runs"].split(), row["against_runs"].split()]
         cells = [{self._apart_from_seed(run) for run in ids} for ids in sides]
         if row["measure"] == "spread":
-            return _spreads(values, cells), [{"0"}, {"1"}]
+            return spreads(values, cells), [{"0"}, {"1"}]
         return values, cells
 
     def _decided(self, row: dict, estimate: float, error: float, df: int) -> dict:
         p = 2 * stats.t(df).sf(abs(estimate) / error)
-        found = {"p": p, **_t_limits("", estimate, error, df, 0.05)}
+        found = {"p": p, **t_limits("", estimate, error, df, 0.05)}
         with (self.results / "claims.csv").open(encoding="utf-8") as file:
             deciding = [other for other in csv.DictReader(file) if other["primary"] == "True"]
         family: dict[str, list[dict]] = {}  # claim -> its parts, all of which must hold
@@ -272,22 +282,22 @@ class Trace:
             family.setdefault(other["claim"], [])
             if other["comparison"] != "overall":
                 family[other["claim"]].append(other)
-        found["detectable"] = _found_in_four_of_five(error, df, 0.05)
-        found["detectable_holm"] = _found_in_four_of_five(error, df, 0.05 / len(family))
+        found["detectable"] = found_in_four_of_five(error, df, 0.05)
+        found["detectable_holm"] = found_in_four_of_five(error, df, 0.05 / len(family))
         margin = float(row["margin"])
         if row["primary"] == "False":
-            same = _equivalence(estimate, error, df, margin)
+            same = equivalence(estimate, error, df, margin)
             return {**found, "p_equivalent": same} if row["p_equivalent"] else found
         ps, same = {}, {}
         for claim, parts in family.items():
             complete = all(part["p_holm"] for part in parts)
             compared = map(self._compared, parts if complete else [])
-            fitted = [_fitted(values, *cells) for values, cells in compared]
-            ps[claim] = max([2 * stats.t(n).sf(abs(m) / e) for m, e, n in fitted], default=1.0)
-            same[claim] = max([_equivalence(*one, margin) for one in fitted], default=1.0)
-        found["p_holm"], level = _holm(ps)[row["claim"]]
-        found["p_equivalent"], _ = _holm(same)[row["claim"]]
-        return {**found, **_t_limits("holm_", estimate, error, df, level)}
+            contrasts = [fitted(values, *cells) for values, cells in compared]
+            ps[claim] = max([2 * stats.t(n).sf(abs(m) / e) for m, e, n in contrasts], default=1.0)
+            same[claim] = max([equivalence(*one, margin) for one in contrasts], default=1.0)
+        found["p_holm"], level = holm(ps)[row["claim"]]
+        found["p_equivalent"], _ = holm(same)[row["claim"]]
+        return {**found, **t_limits("holm_", estimate, error, df, level)}
 
     def _value(self, run: str, metric: str) -> float:
         if metric != "val_accuracy":
@@ -310,13 +320,13 @@ class Trace:
             for ids in (of, against)
         ]
         seeds = sorted(sides[0].keys() & sides[1].keys())
-        least = [_log(sides[0][seed][0], sides[1][seed][1]) for seed in seeds]
-        most = [_log(sides[0][seed][1], sides[1][seed][0]) for seed in seeds]
+        least = [log_ratio(sides[0][seed][0], sides[1][seed][1]) for seed in seeds]
+        most = [log_ratio(sides[0][seed][1], sides[1][seed][0]) for seed in seeds]
         found = {}
         if len(seeds) > 1:
             finite = [all(map(math.isfinite, logs)) for logs in (least, most)]
-            found["low"] = _limits(least)["low"] if finite[0] else -math.inf
-            found["high"] = _limits(most)["high"] if finite[1] else math.inf
+            found["low"] = mean_limits(least)["low"] if finite[0] else -math.inf
+            found["high"] = mean_limits(most)["high"] if finite[1] else math.inf
         if least == most:
             found["estimate"] = statistics.fmean(least)
         return {**{name: math.exp(value) for name, value in found.items()}, "n": len(seeds)}
@@ -337,81 +347,3 @@ def multiply_accumulates(network: dict, size: int) -> int:
     with torch.no_grad():
         built(torch.zeros(1, 3, size, size))
     return sum(found)
-
-
-def _log(above: float, below: float) -> float:
-    if math.isinf(below) or above == 0:
-        return -math.inf
-    return math.inf if math.isinf(above) or below == 0 else math.log(above / below)
-
-
-def _fitted(values: list, of: set, against: set) -> tuple[float, float, int]:
-    """Mean of some cells less that of others, its standard error and degrees of freedom.
-
-    Args:
-        values: (cell, seed, value).
-        of, against: cells.
-    """
-    cells, seeds = ([*dict.fromkeys(row[place] for row in values)] for place in (0, 1))
-    by_cell = np.array([[cell == c for c in cells] for cell, _, _ in values], dtype=float)
-    by_seed = np.array([[seed == s for s in seeds[1:]] for _, seed, _ in values], dtype=float)
-    design = np.hstack([by_cell, by_seed])
-    if np.linalg.matrix_rank(design) < design.shape[1]:
-        design = by_cell
-    y = np.array([value for _, _, value in values])
-    solution, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
-    weights = np.zeros(design.shape[1])
-    for place, cell in enumerate(cells):
-        weights[place] = (cell in of) / len(of) - (cell in against) / len(against)
-    df = len(y) - rank
-    variance = ((y - design @ solution) ** 2).sum() / df if df else math.nan
-    spread = weights @ np.linalg.solve(design.T @ design, weights)
-    return float(weights @ solution), math.sqrt(variance * spread), df
-
-
-def _spreads(values: list, sides: list[set]) -> list:
-    """(side, seed, minus the standard deviation over its cells), where all cells are there."""
-    found = []
-    for name, side in zip("01", sides, strict=True):
-        for seed in dict.fromkeys(seed for _, seed, _ in values):
-            own = [v for cell, s, v in values if s == seed and cell in side]
-            if len(own) == len(side):
-                found.append((name, seed, -statistics.stdev(own)))
-    return found
-
-
-def _equivalence(estimate: float, error: float, df: int, margin: float) -> float:
-    """p of two one-sided tests: the effect is smaller than the margin."""
-    return max(stats.t(df).sf([(margin - estimate) / error, (margin + estimate) / error]))
-
-
-def _holm(ps: dict[str, float]) -> dict[str, tuple[float, float]]:
-    """Each p after Holm's correction, and the level at which it is tested."""
-    corrected, highest, level = {}, 0.0, None
-    for place, claim in enumerate(sorted(ps, key=ps.get)):
-        highest = max(highest, min(1.0, (len(ps) - place) * ps[claim]))
-        here = 0.05 / (len(ps) - place) if level is None else level
-        corrected[claim] = highest, here
-        level = level or (here if ps[claim] >= here else None)
-    return corrected
-
-
-def _t_limits(prefix: str, estimate: float, error: float, df: float, level: float) -> dict:
-    low, high = stats.t(df, estimate, error).interval(1 - level)
-    return {f"{prefix}low": low, f"{prefix}high": high}
-
-
-def _found_in_four_of_five(error: float, df: int, level: float) -> float:
-    """By bisection."""
-    limit, low, high = stats.t(df).isf(level / 2), 0.0, 1e3
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if stats.nct.sf(limit, df, middle) > 0.8 else (middle, high)
-    return low * error
-
-
-def _limits(values: list[float]) -> dict[str, float]:
-    if len(values) < 2:
-        return {}
-    found = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    return {"low": found.low, "high": found.high}

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ..exhibits import Exhibits, Picture, Table, interval, mean_cell, signed
-from ..names import COLOURS, OPTIMIZERS, schedule_text
+from ..names import COLOURS, OPTIMIZERS, schedule_text, slug
 from ..records import ACCURACY, HYPERPARAMETERS, Records
 from ..statistics import difference, over_seeds
 from ..style import panels
@@ -38,7 +38,7 @@ def headline(records: Records) -> dict:
     """Points of each main effect, and of each step from Bop to biased."""
     rows = effects(records)
     return {
-        part.replace(" ", "_"): {row.key: row.estimate for row in of_part.itertuples()}
+        slug(part): {row.key: row.estimate for row in of_part.itertuples()}
         for part, of_part in rows.groupby("part", sort=False)
     }
 

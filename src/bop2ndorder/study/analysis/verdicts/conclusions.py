@@ -59,11 +59,11 @@ def _of_all(table: pd.DataFrame) -> list[str]:
     data = " and ".join(dict.fromkeys(compared["data"]))
     margin = points(compared["margin"].iloc[0])
     least, most = (f"{compared['detectable'].agg(end):.1f}" for end in ("min", "max"))
-    range_ = least if least == most else f"{least} to {most}"
+    missed = least if least == most else f"{least} to {most}"
     return [
         f"All of this is said of {data}, and of the networks and lengths that this scale trains; "
         "whether it holds for wider networks or longer trainings, it cannot tell.",
-        f"Effects smaller than {range_} points, by comparison, are missed more "
+        f"Effects smaller than {missed} points, by comparison, are missed more "
         f"than once in five; a published difference within {margin} is contradicted by no "
         "equivalence found here.",
         whole,
