@@ -30,7 +30,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 test: $(READY)  ## all tests, on all cores
-	pytest -n auto --dist loadfile
+	pytest -n auto --dist worksteal
 
 test-oldest: .venv-oldest/.ready  ## the library with the oldest packages that pyproject.toml allows: minutes, 5 GB
 	PYTHONPATH=src .venv-oldest/bin/python -m pytest tests/library

@@ -56,6 +56,7 @@ def _echo(text: str, err: bool = False) -> None:
 
 
 @click.group(cls=Sentences)
+@click.version_option(package_name="bop2ndorder")
 @click.option(
     "--params",
     default="params.yaml",

@@ -67,6 +67,7 @@ def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@cache
 def _imports(package: Path, name: str) -> set[str]:
     """Modules of the package that one module names in its import statements."""
     source = _source(package, name)
@@ -101,6 +102,7 @@ def _walk(tree: ast.Module) -> Iterator[ast.AST]:
             yield from ast.walk(statement)
 
 
+@cache
 def _syntax(package: Path, name: str) -> Any:
     source = _source(package, name)
     return _plain(_parse(source)) if source else None
