@@ -6,7 +6,14 @@ import pytest
 from scipy.stats import ttest_rel
 from synthetic import made_up
 
-from bop2ndorder.study.analysis.sections import comparison, grid, length, noise_floor, rules
+from bop2ndorder.study.analysis.sections import (
+    comparison,
+    grid,
+    length,
+    noise_floor,
+    rules,
+    schedules,
+)
 from bop2ndorder.study.analysis.sections.effects import (
     NOTHING,
     apart,
@@ -215,6 +222,24 @@ def test_how_many_times_as_many_images_in_words():
     runs = records.runs.assign(label=["Bop", "other"])
     never = made_up("cifar10", rows, {"bop": [0.2, 0.3], "biased": [0.0, 0.0]})
     assert sooner(never, runs, "Bop", "other") == ""
+
+
+def test_what_schedules_bring_is_said_of_pairs_of_seeds():
+    """As a paired t test has it, though a third arm was trained with another seed."""
+    decay = {"kind": "polynomial", "start": 1.0, "end": 0.1}
+    fixed = {"gamma": 1.0, "sigma": 1.0, "threshold": 1.0, "lr": 1.0}
+    without, scheduled = [50.0, 52.0, 51.0, 49.0], [51.0, 53.5, 52.0, 51.5]
+    rows = [
+        {**values, COLUMN: accuracy, "optimizer": "biased", "seed": 10 + seed}
+        for values, of_arm in ((fixed, without), (dict.fromkeys(fixed, decay), scheduled))
+        for seed, accuracy in enumerate(of_arm)
+    ]
+    rows.append({**fixed, "gamma": decay, COLUMN: 20.0, "optimizer": "biased", "seed": 0})
+    low, high = ttest_rel(scheduled, without).confidence_interval(0.95)
+    assert schedules.finding(made_up("schedules", rows)) == (
+        "With polynomial schedules on all hyperparameters accuracy is 1.5 points above that "
+        f"without a schedule [{low:.1f} to {high:.1f}]."
+    )
 
 
 def test_the_best_threshold_in_words():

@@ -35,6 +35,8 @@ def headline(records: Records) -> dict:
 
 def finding(records: Records) -> str:
     runs = _scheduled(records)
+    # Runs of other seeds share no block with those without a schedule, and would hide the blocks.
+    runs = runs[runs["seed"].isin(runs.loc[runs["target"] == "none", "seed"])]
     kinds = runs["optimizer"].str.cat([runs["target"], runs["schedule"]], "/")
     model = model_of(replace(records, runs=runs.assign(arm=kinds)))
     optimizers = list(dict.fromkeys(runs["optimizer"]))
