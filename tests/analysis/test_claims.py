@@ -82,7 +82,8 @@ def test_claims_by_hand():
     varied = vary(claims, records).set_index(["variation", "claim"])["verdict"]
     assert varied["as planned"].tolist() == rows["verdict"].tolist()
     assert varied["margin 0.5", "C3"] == OPEN and varied["margin 0.5", "C1"] == YES
-    assert set(varied.index.get_level_values(0)) >= {"seeds unpaired", "Welch's test", "margin 2"}
+    ways = {"seeds unpaired", "Welch's test", "one value a seed", "margin 2"}
+    assert set(varied.index.get_level_values(0)) >= ways
     few = claims.model_copy(deep=True)
     primary = few.statements["C4"].primary
     primary["it"] = primary["it"].model_copy(update={"planned": 3})
@@ -95,6 +96,36 @@ def test_an_arm_that_varies_more_widens_all_but_welch():
     varied = vary(claims_of(C1=(["b"], ["a"])), {"cifar10": made_up("cifar10", rows)})
     verdicts = varied.set_index("variation")["verdict"]
     assert (verdicts["as planned"], verdicts["Welch's test"]) == (OPEN, YES)
+
+
+def test_how_it_would_have_been_judged_otherwise_is_said():
+    claims = claims_of(C1=(["b"], ["a"]), C2=(["b"], ["gone"]))
+    rows = arms(a=six(60), b=six(62)[::-1], d=six(66, 5)[3:])
+    records = {"cifar10": made_up("cifar10", rows)}
+    said = conclusions(judge(claims, records), vary(claims, records))
+    assert "is left undecided" in said[0] and said[0].endswith(
+        " Judged otherwise it would be supported (Welch's test; one value a seed)."
+    )
+    assert "Judged otherwise" not in said[1], "of what nothing is known"
+    assert "counts the 1 claims that cannot be judged yet as if they found nothing" in said[-1]
+
+
+def test_a_part_without_its_seeds_leaves_the_claim_without_a_p():
+    """Also where the part that has them speaks against it, and has the numbers of the row."""
+    table = both(a=six(60), b=six(60.1)[::-1], c=six(62)[:3])
+    assert table.loc[OVERALL, "why"] == "3 of 6 planned seeds"
+    assert math.isnan(table.loc[OVERALL, "p_holm"]) and table.loc[OVERALL, "verdict"] == OPEN
+    assert "cannot be judged yet" in conclusions(table.reset_index())[0]
+
+
+def test_the_spread_is_said_beside_the_mean():
+    claims = claims_of(C1=(["b", "c"], ["a", "d"]))
+    it = claims.statements["C1"].primary["it"]
+    claims.statements["C1"].secondary["spread"] = it.model_copy(update={"measure": "spread"})
+    rows = arms(a=six(50), b=six(60)[::-1], c=six(62), d=six(58)[::-1])
+    said = conclusions(judge(claims, {"cifar10": made_up("cifar10", rows)}))[0]
+    assert "is supported" in said and "Its spread over the settings is 4." in said
+    assert "points less than the other's (+" in said
 
 
 def both(**accuracies):

@@ -163,6 +163,7 @@ def test_the_grid_compares_cells_with_a_threshold():
     assert len(cells) == 10 and set(cells["off"]) == {0.02} and set(cells["wait"]) == {4.0}
     said = grid.finding(records)
     assert "Bop2ndOrder (biased) is 2.0 points above Bop" in said
+    assert "its accuracy varies by 1.7 points (standard deviation) against 1.7, of which" in said
     picture = grid.heat_maps(records)
     for told in (said, picture.caption, grid.rules_table(records).caption):
         assert "given the size of a typical gradient" in told
@@ -209,16 +210,19 @@ def test_one_length_alone_has_no_slope():
 def test_how_many_times_as_many_images_in_words():
     """Each epoch has 100 images: biased passes 50 % after 200, Bop half way between 200 and 300."""
     rows = [
-        {"optimizer": "bop", "arm": "bop", "run": "bop", COLUMN: 60.0, "train_on": "all"},
-        {"optimizer": "biased", "arm": "biased", "run": "biased", COLUMN: 58.0, "train_on": "all"},
+        {"optimizer": "bop", "arm": "bop", "run": "bop", COLUMN: 60.0},
+        {"optimizer": "biased", "arm": "biased", "run": "biased", COLUMN: 58.0},
     ]
     rows = [{**row, "test_top1_percent": row[COLUMN]} for row in rows]
     curves = {"bop": [0.2, 0.4, 0.6, 0.64], "biased": [0.2, 0.5, 0.52, 0.54]}
     records = made_up("cifar10", rows, curves)
     said = comparison.finding(records)
-    assert "Bop2ndOrder (biased) is 2.0 points below Bop (too few seeds" in said
+    few = "accuracy after the last epoch Bop2ndOrder (biased) is 2.0 points below Bop (too few "
+    assert few in said
     assert said.endswith("Bop needs 1.2 times as many images as Bop2ndOrder (biased) to reach a "
-                         "training accuracy of 50 %.")  # fmt: skip
+                         "validation accuracy of 50 %.")  # fmt: skip
+    own = made_up("imagenet", [{**row, "train_on": "all"} for row in rows], curves)
+    assert few in comparison.finding(own) and "images" not in comparison.finding(own)
     runs = records.runs.assign(label=["Bop", "other"])
     never = made_up("cifar10", rows, {"bop": [0.2, 0.3], "biased": [0.0, 0.0]})
     assert sooner(never, runs, "Bop", "other") == ""
@@ -240,6 +244,8 @@ def test_what_schedules_bring_is_said_of_pairs_of_seeds():
         "With polynomial schedules on all hyperparameters accuracy is 1.5 points above that "
         f"without a schedule [{low:.1f} to {high:.1f}]."
     )
+    effects = schedules.effects(made_up("schedules", rows)).set_index("target")["effect"]
+    assert effects["all"] == pytest.approx(1.5) and np.isnan(effects["gamma"])
 
 
 def test_the_best_threshold_in_words():

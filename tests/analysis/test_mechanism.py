@@ -140,10 +140,10 @@ def test_rules_are_named_and_what_is_missing_is_a_dash(study, tmp_path):
         "5.1, corrected" in shown["plane"].seen and "2 of 4 runs missing" in shown["plane"].caption
     )
     assert mechanism.finding(records) == (
-        "With 1 of 2 published settings (5.1, corrected) the threshold holds back at most 0.0020 % "
-        "of the weights that would flip without it: they flip by the sign of m alone, and dividing "
-        "by the root of the second moment does nothing. With Bop it does work: it holds back "
-        "91.3 %."
+        "With 1 of 2 settings (5.1, corrected) the threshold holds back at most 0.0020 % of the "
+        "weights that would flip without it. They are Bop with a threshold of 0: they flip by the "
+        "sign of m alone, and dividing by the root of the second moment does nothing. It does hold "
+        "back 91.3 % with Bop."
     )
     assert mechanism.headline(records)["bop"].keys() == {"held", "off", "wait", "threshold_steps"}
 

@@ -62,9 +62,13 @@ def results_of(folder: Path, accuracy: str, verdict: str = "undecided", why: str
         f'"test accuracy (%)"], "rows": [["Bop", "", "{accuracy}"]]}}]}}'
     )
     (folder / "claims.csv").write_text(
-        "claim,comparison,statement,verdict,why\n"
-        f"C1,overall,It is so.,{verdict},{why}\nC1,one,,supported,\n"
-        "C2,overall,It is better.,supported,\n"
+        "claim,comparison,statement,verdict,why,estimate,low,high,holm_low,holm_high,p_holm\n"
+        f"C1,overall,It is so.,{verdict},{why},1.2,,,,,\nC1,one,,supported,,,,,,,\n"
+        "C2,overall,It is better.,supported,,2.25,1.5,3,1.4,3.1,0.01\n"
+    )
+    (folder / "sensitivity.csv").write_text(
+        "claim,variation,verdict,why\nC1,as planned,undecided,\nC2,as planned,supported,\n"
+        "C1,Welch's test,supported,\nC2,Welch's test,undecided,\n"
     )
 
 
@@ -73,26 +77,22 @@ def test_block_is_replaced_and_nothing_else(tmp_path):
     readme.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n")
     with pytest.raises(FileNotFoundError, match="no scale in .* has mechanism/exhibits.json, "):
         write_readme(readme, tmp_path)
-    results_of(tmp_path / "quick", "91.2")
+    results_of(tmp_path / "quick", "91.2", why="too few seeds")
     write_readme(readme, tmp_path)
     text = readme.read_text()
     assert text.startswith("before\n\n<!--") and text.endswith("-->\n\nafter\n")
     assert "quick/cifar10/convergence.png)" in text and "old" not in text
     assert text.count("| optimizer | test accuracy (%) |\n| --- | --: |\n| Bop | 91.2 |") == 1
     assert "- **the mechanism.** It waits.\n- **one on {CIFAR}.** Bop wins.\n" in text
-    assert "“It is so”: **undecided**; “It is better”: **supported**." in text
+    assert text.endswith(
+        "\n- It is so. **Undecided**: too few seeds.\n- It is better. **Supported**: +2.2 points "
+        "[+1.4 to +3.1 after Holm]. Judged otherwise it would be undecided (Welch's test).\n\n"
+        f"{END}\n\nafter\n"
+    )
     assert "At the scale `quick`: one on {CIFAR}, the imagenet; " in text
     readme.write_text("no place for it")
     with pytest.raises(ValueError, match="must hold the lines"):
         write_readme(readme, tmp_path)
-
-
-def test_a_verdict_stands_there_with_its_reason(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{BEGIN}\n\nold\n\n{END}")
-    results_of(tmp_path / "small", "62.3", "undecided", "1 of 8 planned seeds")
-    write_readme(readme, tmp_path)
-    assert "“It is so”: **undecided** (1 of 8 planned seeds); " in readme.read_text()
 
 
 def test_the_larger_scale_leads_once_it_has_results(tmp_path):

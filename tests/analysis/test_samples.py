@@ -36,6 +36,30 @@ def test_accuracy_is_compared_with_the_variance_of_all_arms():
     assert found.contrast("welch").p == pytest.approx(plain.pvalue)
 
 
+def test_one_value_a_seed_is_a_paired_t_test_of_means_over_cells():
+    """Two cells a side; a seed that lacks one of them does not count."""
+    rows = arms(a=[60.0, 61.0, 64.0, 50.0], b=[70.0, 72.0, 71.0], c=[58.0, 61.0, 60.0, 90.0],
+                d=[66.0, 67.0, 69.0, 9.0], e=[1.0, 99.0, 50.0])  # fmt: skip
+    comparison = Comparison(
+        experiment="cifar10", measure="accuracy", planned=4,
+        of={"arm": ["a", "b"]}, against={"arm": ["c", "d"]},
+    )  # fmt: skip
+    found = sample(comparison, made_up("cifar10", rows)).contrast("seeds")
+    plain = stats.ttest_rel([65.0, 66.5, 67.5], [62.0, 64.0, 64.5])
+    assert (found.p, found.df) == (pytest.approx(plain.pvalue), 2)
+    none = sample(compare(), made_up("cifar10", arms(new=[1.0, None], old=[None, 2.0])))
+    assert math.isnan(none.contrast("seeds").p), "no seed has both"
+
+
+def test_later_seeds_than_planned_judge_nothing_again():
+    """Another comparison of the arm may have more."""
+    values = {"new": [91.0, 92.5, 93.0], "old": [90.0, 91.0, 91.0]}
+    more = {"new": [*values["new"], 10.0, 11.0], "old": [*values["old"], 90.0]}
+    few, many = (sample(compare(), made_up("cifar10", arms(**one))) for one in (values, more))
+    assert many.contrast() == few.contrast() and (many.n, many.listed) == (3, 6)
+    assert "new3" not in many.runs(many.of)
+
+
 def test_test_images_drawn_widen_an_interval_by_hand():
     """80 and 90 % of 1,000 images: variances of 0.16 and 0.09 an image, 1.6 and 0.9 points."""
     rows = arms(new=[89.0, 90.0, 91.0], old=[80.5, 79.5, 80.0])

@@ -17,7 +17,7 @@ SOURCES = {"digits": "embedded", "imagenette": "folder"}
 
 
 def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> Records:
-    """Records without files: rows of `Records.runs`, completed, and run -> training accuracies.
+    """Records without files: rows of `Records.runs`, completed, and run -> accuracy each epoch.
 
     Each epoch has 100 images.
     """
@@ -34,7 +34,13 @@ def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> R
     for run in runs:
         run.setdefault("judged_on", "test" if run["train_on"] == "all" else "validation")
     curves = pd.DataFrame(
-        {"run": run, "epoch": epoch, "images_seen": 100 * epoch, "train_accuracy": accuracy}
+        {
+            "run": run,
+            "epoch": epoch,
+            "images_seen": 100 * epoch,
+            "train_accuracy": accuracy,
+            "val_accuracy": accuracy,
+        }
         for run, curve in (history or {}).items()
         for epoch, accuracy in enumerate(curve, 1)
     )

@@ -104,7 +104,7 @@ def test_every_command_explains_itself(command):
 
 def test_the_plan_counts_runs_and_estimates_their_time(here):
     lines = call("plan").splitlines()
-    assert lines[0] == "normalization: 2 of 2 runs trained"
+    assert lines[0] == "normalization: 2 runs: 2 trained, 0 recorded, 0 to train"
     assert "2 runs, those shared counted once: 2 trained, 0 recorded, 0 to train" in lines[1]
     assert lines[2].startswith("left to train: 0 s") and lines[2].endswith("in the records")
     run, other = workflow().runs
@@ -206,7 +206,7 @@ def test_in_a_folder_below_the_study_commands_do_the_same(here, monkeypatch):
     study["experiments"]["normalization"]["grid"]["network.norm"] = ["batch"]
     write(study, below)
     monkeypatch.chdir(below)
-    assert "0 of 1 runs trained" in call("plan"), "the nearest counts"
+    assert "1 runs: 0 trained, 0 recorded, 1 to train, " in call("plan"), "the nearest counts"
     monkeypatch.chdir(below)
     assert call("--params", here / "params.yaml", "plan", "--list") != plan, "no runs are below"
 

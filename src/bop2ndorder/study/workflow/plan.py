@@ -1,6 +1,7 @@
 """What a scale of the study has done and has left to do, and how long that may take."""
 
 from collections import Counter
+from collections.abc import Iterable
 from statistics import median
 
 import torch
@@ -43,10 +44,10 @@ def describe(workflow: Workflow, every: bool = False) -> str:
     lines = [f"{states[r]:8}  {duration(seconds[r]):>8}  {r}" for r in states if every]
     for experiment in workflow.experiments:
         runs = {entry.run.id for entry in workflow.study.entries(workflow.scale, experiment)}
-        trained = sum(states[run] == "trained" for run in runs)
-        lines.append(f"{experiment}: {trained} of {len(runs)} runs trained")
-    counts = Counter(states.values())
-    numbers = ", ".join(f"{counts[name]} {name}" for name in ("trained", "recorded", "to train"))
+        missing = sum(seconds[run] for run in runs if states[run] == "to train")
+        time = f", {duration(missing)}" if missing else ""
+        lines.append(f"{experiment}: {len(runs)} runs: {_counted(states[r] for r in runs)}{time}")
+    numbers = _counted(states.values())
     left, again = (
         sum(seconds[run] for run in states if states[run] == name)
         for name in ("to train", "recorded")
@@ -61,6 +62,11 @@ def describe(workflow: Workflow, every: bool = False) -> str:
         *([sentence] if (sentence := unknown_code()) else []),
     ]
     return "\n".join(lines)
+
+
+def _counted(states: Iterable[str]) -> str:
+    counts = Counter(states)
+    return ", ".join(f"{counts[name]} {name}" for name in ("trained", "recorded", "to train"))
 
 
 def state(workflow: Workflow, run: str) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..exhibits import markdown
+from ..exhibits import markdown, signed
 from ..sections import HEADLINE
 from ..verdicts.claims import FILE as CLAIMS
-from ..verdicts.claims import parse_claims, statements
+from ..verdicts.claims import SENSITIVITY, parse_claims, parse_sensitivity, statements
+from ..verdicts.conclusions import corrected_interval, otherwise
+from ..verdicts.rules import UNDECIDED
 
 BEGIN, END = "<!-- results: written by `bop2ndorder readme` -->", "<!-- end of results -->"
 # The README leads with the largest scale that there are results of.
@@ -51,7 +53,7 @@ def write_readme(readme: Path, results: Path) -> None:
 
 def leading(results: Path) -> str:
     """The largest scale with the tables and verdicts that the README shows."""
-    needed = [*map(_exhibits, SHOWN), CLAIMS]
+    needed = [*map(_exhibits, SHOWN), CLAIMS, SENSITIVITY]
     for scale in SCALES:
         if all((results / scale / name).is_file() for name in needed):
             return scale
@@ -89,9 +91,10 @@ def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
     data = ", ".join(sections[name]["title"] for name in HEADLINE)
     found = [f"- **{s['title']}.** {s['finding']}" for s in sections.values() if s["finding"]]
     claims = statements(parse_claims(io.StringIO(read(CLAIMS))))
-    judged = "; ".join(
-        f"“{row.statement.removesuffix('.')}”: {_said(row)}" for row in claims.itertuples()
-    )
+    varied = parse_sensitivity(io.StringIO(read(SENSITIVITY)))
+    judged = [
+        f"- {row.statement} {_said(row)}{otherwise(row, varied)}" for row in claims.itertuples()
+    ]
     return "\n\n".join(
         [
             SCALES[scale].format(data),
@@ -101,13 +104,21 @@ def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
             markdown(kept).rstrip(),
             f"*{table['caption']}*",
             "The paper's claims, judged by rules that [the plan](docs/plan.md) fixed before the "
-            f"runs: {judged}.",
+            "runs that count; in brackets intervals of 95 %:",
+            "\n".join(judged),
         ]
     )
 
 
 def _said(row) -> str:
-    return f"**{row.verdict}** ({row.why})" if row.why else f"**{row.verdict}**"
+    """The verdict; its effect where it was tested; the reason where that says more."""
+    if pd.isna(row.p_holm):
+        return f"**{row.verdict.capitalize()}**: {row.why}."
+    why = f" {row.why}" if row.why and row.verdict != UNDECIDED else ""
+    return (
+        f"**{row.verdict.capitalize()}**{why}: {signed(row.estimate)} points "
+        f"[{corrected_interval(row)}]."
+    )
 
 
 def _exhibits(experiment: str) -> str:

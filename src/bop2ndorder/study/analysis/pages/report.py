@@ -46,10 +46,6 @@ ASKED = (
     "Bop2ndOrder, which the paper proposes, divides m by the root of a running mean of squared "
     "gradients first."
 )
-JUDGED = (
-    "Each of the paper's claims is judged by one comparison, which was fixed before the first "
-    "training; all that is shown beside it explores."
-)
 # What a scale is; the paper's needs no excuse.
 SCALES = {
     "quick": "narrow networks, few images and epochs: it shows that everything works from end to "
@@ -84,7 +80,11 @@ def write_report(
         "report.html.j2",
         title=TITLE,
         paper=PAPER,
-        done=[ASKED, trained(scale, runs.values()), JUDGED],
+        done=[
+            ASKED,
+            trained(scale, runs.values()),
+            judged(runs.values(), study.claims[scale].first_seed),
+        ],
         data=described_data(records.values()),
         claims=_claims(results),
         sections=[_section(results, name, links) for name in order],
@@ -110,9 +110,25 @@ def trained(scale: str, runs: Iterable[Run]) -> str:
     # Of runs that stop early, schedules alone go by their epochs.
     epochs = sorted({run.settings.epochs for run in runs if run.settings.stop_after is None})
     span = f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
+    steps = sorted({run.settings.stop_after for run in runs} - {None})
+    short = f"{steps[0]} steps, or for " if steps else ""
     return (
         f"This page reports {len(runs):,} trainings at the scale {scale} ({SCALES[scale]}): "
-        f"{listed(parts)}, for {span} epochs."
+        f"{listed(parts)}, for {short}{span} epochs."
+    )
+
+
+def judged(runs: Iterable[Run], first_seed: int) -> str:
+    """In two sentences: what decides the claims, and how many runs have seeds that do not count."""
+    passed_over = sum(run.settings.seed < first_seed for run in runs)
+    older = (
+        f" So do the {passed_over:,} trainings with a seed below {first_seed}, whatever they show."
+        if passed_over
+        else ""
+    )
+    return (
+        "Each of the paper's claims is judged by one comparison, which was fixed before its first "
+        f"training; all that is shown beside it explores.{older}"
     )
 
 
@@ -173,7 +189,7 @@ def _claims(results: Path) -> dict[str, Any] | None:
     ]
     return {
         "rule": f"{RULE} {EXPLAINED}",
-        "conclusions": conclusions(table),
+        "conclusions": conclusions(table, varied),
         "forest": None if drawn is None else _image(drawn.write(results), results),
         "each": each,
         "tables": {

@@ -41,7 +41,8 @@ def headline(records: Records) -> dict:
 
 def finding(records: Records) -> str:
     labelled, weights = _less_bop(records)
-    said = apart(contrast_of(model_of(labelled), weights), NAMES[SECOND], NAMES[BOP])
+    model = model_of(labelled)
+    said = apart(contrast_of(model, weights), NAMES[SECOND], NAMES[BOP])
     if not said:
         return ""
     text = f"On average over gammas and thresholds, {said}"
@@ -49,6 +50,9 @@ def finding(records: Records) -> str:
     if not any(map(pd.isna, spread.values())):
         more = f"{spread[SECOND]:.1f} points (standard deviation) against {spread[BOP]:.1f}"
         text += f"; its accuracy varies by {more}"
+        if not pd.isna(model.deviation):
+            alone = model.deviation / min(model.n[cell] for cell in weights) ** 0.5
+            text += f", of which seeds alone make {alone:.1f}"
     return f"{text}. {GIVEN}"
 
 

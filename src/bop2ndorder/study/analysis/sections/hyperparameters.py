@@ -31,7 +31,10 @@ def finding(records: Records) -> str:
         if len(of_axis) > 1:
             points = robustness(of_axis["mean"])["range"]
             said.append(f"{points:.1f} points over {len(of_axis)} values of {name}")
-    return f"Varied one at a time, accuracy moves by {', '.join(said)}." if said else ""
+    if not said:
+        return ""
+    chance = "; with one seed a value, chance alone moves it, too" if along["n"].max() < 2 else ""
+    return f"Varied one at a time, accuracy moves by {', '.join(said)}{chance}."
 
 
 def accuracy_table(records: Records) -> Table:

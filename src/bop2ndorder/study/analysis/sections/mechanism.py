@@ -62,20 +62,18 @@ def finding(records: Records) -> str:
     table = facts(records).dropna(subset="held")
     if table.empty:
         return ""
-    some, none = table[table["held"] >= PART], table[table["held"] < NOTHING]
+    some, none = table[table["held"] >= NOTHING], table[table["held"] < NOTHING]
     said = []
     if len(none):
         said.append(
-            f"With {len(none)} of {len(table)} published settings ({_list(none['name'])}) the "
-            f"threshold holds back at most {_percent(none['held'].max())} % of the weights that "
-            "would flip without it: they flip by the sign of m alone, and dividing by the root of "
-            "the second moment does nothing."
+            f"With {len(none)} of {len(table)} settings ({_list(none['name'])}) the threshold "
+            f"holds back at most {_percent(none['held'].max())} % of the weights that would flip "
+            "without it. They are Bop with a threshold of 0: they flip by the sign of m alone, and "
+            "dividing by the root of the second moment does nothing."
         )
     if len(some):
-        bounds = dict.fromkeys(_percent(some["held"].agg(which)) for which in ("min", "max"))
-        said.append(
-            f"With {_list(some['name'])} it does work: it holds back {' to '.join(bounds)} %."
-        )
+        each = [f"{_percent(row.held)} % with {row.name}" for row in some.itertuples()]
+        said.append(f"It does hold back {'; '.join(each)}.")
     return " ".join(said)
 
 

@@ -50,13 +50,18 @@ def effects(records: Records) -> pd.DataFrame:
 
     Returns:
         optimizer, target (what is scheduled: a hyperparameter, "all", or several joined by +),
-        schedule (none, exponential, polynomial), those of `over_seeds`, effect (points) and
-        against_runs (ids of the runs without any).
+        schedule (none, exponential, polynomial), those of `over_seeds`, effect (points; empty
+        where it has no seed in common with those without any) and against_runs (their ids).
     """
-    accuracy = over_seeds(_scheduled(records), KEYS, records.accuracy)
+    runs = _scheduled(records)
+    accuracy = over_seeds(runs, KEYS, records.accuracy)
     base = accuracy[accuracy["schedule"] == "none"].set_index("optimizer")
+    pairs = runs.set_index(["optimizer", "seed"]).index
+    paired = pd.Series(pairs.isin(pairs[runs["schedule"] == "none"]), runs.index)
+    comparable = paired.groupby([runs[key] for key in KEYS], sort=False).any().to_numpy()
+    effect = accuracy["mean"] - accuracy["optimizer"].map(base["mean"])
     return accuracy.assign(
-        effect=accuracy["mean"] - accuracy["optimizer"].map(base["mean"]),
+        effect=effect.where(comparable),
         against_runs=accuracy["optimizer"].map(base["runs"]),
     )
 
@@ -82,7 +87,7 @@ def accuracy_table(records: Records) -> Table:
         "table",
         "Accuracy with each schedule",
         "Validation accuracy in percent after the last epoch; in brackets the difference from the "
-        "same optimizer without schedules, in points.",
+        "same optimizer without schedules, in points, where both have a seed in common.",
         table,
         shown.rename(columns={"target": "scheduled"}),
     )
@@ -91,8 +96,8 @@ def accuracy_table(records: Records) -> Table:
 def effect_picture(records: Records) -> Picture | None:
     """One panel an optimizer: rows are what is scheduled, dots how far accuracy moves."""
     table = effects(records)
-    table = table[table["schedule"] != "none"]
-    if table["effect"].isna().all():
+    table = table[table["schedule"] != "none"].dropna(subset="effect")
+    if table.empty:
         return None
     targets = list(dict.fromkeys(table["target"]))
     kinds = [name for name in SCHEDULES if (table["schedule"] == name).any()]

@@ -70,7 +70,12 @@ def parse_claims(file: Path | IO[str]) -> pd.DataFrame:
 def read_sensitivity(results: Path) -> pd.DataFrame | None:
     """The table of `vary` that `write_claims` wrote; None where it has not been called yet."""
     path = Path(results) / SENSITIVITY
-    return pd.read_csv(path).fillna("") if path.is_file() else None
+    return parse_sensitivity(path) if path.is_file() else None
+
+
+def parse_sensitivity(file: Path | IO[str]) -> pd.DataFrame:
+    """The table of a sensitivity.csv; texts that are not there are empty."""
+    return pd.read_csv(file).fillna("")
 
 
 def statements(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,12 +5,20 @@ import pandas as pd
 from ..exhibits import signed, signed_interval
 from .claims import statements
 from .judging import OVERALL
-from .rules import CONTRADICTED, EQUIVALENT, SUPPORTED, points
+from .rules import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED, VERDICTS, points
 
 
-def conclusions(table: pd.DataFrame) -> list[str]:
-    """One sentence or two a claim, then what holds for all; of the table of `read_claims`."""
-    found = [_of_claim(row, table) for row in statements(table).itertuples()]
+def conclusions(table: pd.DataFrame, varied: pd.DataFrame | None = None) -> list[str]:
+    """One sentence or more a claim, then what holds for all.
+
+    Args:
+        table: of `read_claims`.
+        varied: of `read_sensitivity`: what another way of judging would change is said.
+    """
+    found = [
+        _of_claim(row, table) + _beside(row, table) + otherwise(row, varied)
+        for row in statements(table).itertuples()
+    ]
     return [*found, *_of_all(table)]
 
 
@@ -38,14 +46,41 @@ def _of_claim(row, table: pd.DataFrame) -> str:
     )
 
 
+def _beside(row, table: pd.DataFrame) -> str:
+    """How far accuracy spreads, which a claim about a grid's mean is read with."""
+    spread = table[(table["claim"] == row.claim) & (table["measure"] == "spread")]
+    return "".join(
+        f" Its spread over the settings is {abs(one.estimate):.1f} points "
+        f"{'less' if one.estimate > 0 else 'more'} than the other's"
+        f" ({signed_interval(one.low, one.high)}, above 0 for less)."
+        for one in spread.dropna(subset=["estimate"]).itertuples()
+    )
+
+
+def otherwise(row, varied: pd.DataFrame | None) -> str:
+    """Which other ways of judging a claim that is judged would have led to another verdict."""
+    if varied is None or pd.isna(row.p_holm):
+        return ""
+    other = varied[(varied["claim"] == row.claim) & varied["verdict"].isin(VERDICTS)]
+    other = other[other["verdict"] != row.verdict].groupby("verdict")["variation"].agg("; ".join)
+    ways = [f"{verdict} ({how})" for verdict, how in other.items()]
+    return f" Judged otherwise it would be {' or '.join(ways)}." if ways else ""
+
+
 def _effect(part) -> str:
     if pd.isna(part.low):
         return f"{signed(part.estimate)} points in {part.experiment}, without an interval"
-    low, high = (part.low, part.high) if pd.isna(part.holm_low) else (part.holm_low, part.holm_high)
     return (
-        f"{signed(part.estimate)} points [{signed_interval(low, high)}] in {part.experiment} "
+        f"{signed(part.estimate)} points [{corrected_interval(part)}] in {part.experiment} "
         f"({part.of} less {part.against})"
     )
+
+
+def corrected_interval(part) -> str:
+    """The interval of a primary comparison, after Holm's correction where there is one."""
+    if pd.isna(part.holm_low):
+        return signed_interval(part.low, part.high)
+    return f"{signed_interval(part.holm_low, part.holm_high)} after Holm"
 
 
 def _of_all(table: pd.DataFrame) -> list[str]:
@@ -53,12 +88,22 @@ def _of_all(table: pd.DataFrame) -> list[str]:
     compared = table[(table["comparison"] != OVERALL) & (table["measure"] != "images")]
     judged = compared[compared["n"] >= compared["planned"]]
     whole = f"{len(judged)} of {len(compared)} comparisons have all planned seeds."
-    compared = compared[compared["detectable"].notna()]
+    claims = statements(table)
+    out = claims["p_holm"].isna()
+    open_still = (~out & (claims["verdict"] == UNDECIDED)).any()
+    if out.any() and open_still:
+        whole += (
+            f" Holm's correction counts the {out.sum()} claims that cannot be judged yet as if "
+            "they found nothing; once they are, one that is undecided now may be decided."
+        )
+    compared = judged[judged["detectable"].notna()]
     if compared.empty:
         return [whole]
     data = " and ".join(dict.fromkeys(compared["data"]))
     margin = points(compared["margin"].iloc[0])
-    least, most = (f"{compared['detectable'].agg(end):.1f}" for end in ("min", "max"))
+    primary = compared["primary"].astype(bool)
+    found = compared["detectable"].where(~primary, compared["detectable_holm"])
+    least, most = (f"{found.agg(end):.1f}" for end in ("min", "max"))
     missed = least if least == most else f"{least} to {most}"
     return [
         f"All of this is said of {data}, and of the networks and lengths that this scale trains; "

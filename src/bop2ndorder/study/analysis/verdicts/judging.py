@@ -73,6 +73,8 @@ def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
         if 0 < len(against) < len(parts):
             names = " and ".join(str(row["comparison"]).replace("_", " ") for row in against)
             about["why"] = f"by {len(against)} of its {len(parts)} comparisons, {names}"
+        if tested[label].lacks:
+            about["p_holm"] = np.nan
         about |= {
             "plan": plan,
             "deviations": deviations,
@@ -90,6 +92,7 @@ def vary(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
         **{f"margin {margin:g}": {"margin": margin} for margin in margins},
         "seeds unpaired": {"how": "unpaired"},
         "Welch's test": {"how": "welch"},
+        "one value a seed": {"how": "seeds"},
         "without Holm's correction": {"corrected": False},
     }
     rows = []

@@ -58,13 +58,20 @@ class Sample:
 
         Args:
             how: paired (one linear model of all cells, the seed as a block), unpaired (without
-                blocks) or welch (a variance a cell, besides).
+                blocks), welch (a variance a cell, besides) or seeds (a paired t test of one value
+                a seed and side, the mean over its cells).
         """
         if not self.n:
             return NOTHING
         weights = difference(self.of, self.against)
         if how == "welch":
             return welch(self.frame, "value", "cell", weights)
+        if how == "seeds":
+            sides = {"of": self.of, "against": self.against}
+            means = [_by_seed(self.frame, cells, side, "mean") for side, cells in sides.items()]
+            if any(side.empty for side in means):
+                return NOTHING
+            return Model.of(pd.concat(means), "value", "cell").contrast({"of": 1, "against": -1})
         block = "seed" if how == "paired" else None
         return Model.of(self.frame, "value", "cell", block).contrast(weights)
 
@@ -93,19 +100,25 @@ def sample(comparison: Comparison, records: Records, first_seed: int = 0) -> Sam
     Args:
         comparison: which runs, and by which measure.
         records: of its experiment.
-        first_seed: smaller seeds are passed over.
+        first_seed: the first of as many seeds as are planned; others, also later ones that another
+            comparison has, are passed over, so that nothing is judged twice.
     """
     runs = records.runs[records.runs["axis"].isna()]
     sides = [_chosen(runs, where) for where in (comparison.of, comparison.against)]
     if any(side is None for side in sides):
         return None
     of, against = (list(side["setting"].unique()) for side in sides)
-    runs, listed = (rows[rows["seed"] >= first_seed] for rows in (runs, pd.concat(sides)))
+    runs, listed = (_planned(rows, comparison, first_seed) for rows in (runs, pd.concat(sides)))
     there = runs[~runs["missing"].astype(bool)]
     value, metric, images = _values(there, comparison.measure, records)
     frame = there.assign(cell=there["setting"], value=value)[["cell", "seed", "value", "run"]]
     if comparison.measure == "spread":
-        frame = pd.concat([_spread(frame, of, "of"), _spread(frame, against, "against")])
+        spreads = [
+            _by_seed(frame, cells, side, "std")
+            for side, cells in (("of", of), ("against", against))
+        ]
+        frame = pd.concat(spreads)
+        frame = frame.assign(value=-frame["value"])  # less speaks for a grid
         of, against = ["of"], ["against"]
     missing = int(listed["missing"].astype(bool).sum())
     return Sample(frame, of, against, metric, missing, len(listed), images)
@@ -120,7 +133,7 @@ def times_as_many(
     never get there bound it on one side.
     """
     runs = records.runs[records.runs["axis"].isna() & ~records.runs["missing"].astype(bool)]
-    runs = runs[runs["seed"] >= first_seed]
+    runs = _planned(runs, comparison, first_seed)
     logs = []
     for where in (comparison.of, comparison.against):
         side = _chosen(runs, where)
@@ -135,6 +148,11 @@ def times_as_many(
         return Estimate(np.nan, np.nan, np.nan, 0)
     found = bounded_interval(of["least"] - against["most"], of["most"] - against["least"])
     return Estimate(*np.exp(found[:3]).tolist(), found.n)
+
+
+def _planned(runs: pd.DataFrame, comparison: Comparison, first_seed: int) -> pd.DataFrame:
+    """The runs with one of the seeds that a comparison is planned for."""
+    return runs[runs["seed"].between(first_seed, first_seed + comparison.planned - 1)]
 
 
 def _chosen(runs: pd.DataFrame, where: Selection) -> pd.DataFrame | None:
@@ -162,13 +180,10 @@ def _values(runs: pd.DataFrame, measure: str, records: Records) -> tuple[pd.Seri
     return runs["run"].map(means), column, images
 
 
-def _spread(frame: pd.DataFrame, cells: Sequence[str], side: str) -> pd.DataFrame:
-    """Standard deviation over a grid's cells, a seed; negative, since less speaks for a grid.
-
-    Only seeds that have all cells count.
-    """
-    grid = frame[frame["cell"].isin(cells)]
-    by_seed = grid.groupby("seed")
+def _by_seed(frame: pd.DataFrame, cells: Sequence[str], side: str, reduce: str) -> pd.DataFrame:
+    """One value a seed that has all cells of a side: their mean, or standard deviation."""
+    by_seed = frame[frame["cell"].isin(cells)].groupby("seed")
     whole = by_seed["value"].count() == len(cells)
-    table = pd.DataFrame({"value": -by_seed["value"].std(), "run": by_seed["run"].agg(joined)})
+    values = by_seed["value"].agg(reduce)
+    table = pd.DataFrame({"value": values, "run": by_seed["run"].agg(joined)})
     return table[whole].reset_index().assign(cell=side)
