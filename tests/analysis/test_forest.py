@@ -4,6 +4,7 @@ from math import inf, nan
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bop2ndorder.study.analysis.verdicts.forest import COLOURS, OPEN, forest
 
@@ -66,6 +67,17 @@ def test_what_goes_on_beyond_the_axis_has_an_arrow(picture):
     assert images.xaxis_inverted(), "fewer images speak for the claim, and lie to the right"
     [(end, y, _)] = marks(images, "<>")
     assert (end, y) == (max(images.get_xlim()), 2)
+
+
+def test_numbers_of_two_digits_leave_room_for_the_verdict():
+    rows = [list(row) for row in ROWS]
+    rows[2][9:14] = -15.3, -16.0, -14.5, -16.4, -14.1
+    figure = forest(pd.DataFrame(rows, columns=COLUMNS)).figure
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    words = figure.axes[0].texts
+    (at,) = (i for i, text in enumerate(words) if text.get_text() == "−15.3 (−16.0 to −14.5)")
+    name, effect, verdict = (text.get_window_extent(renderer) for text in words[at - 1 : at + 2])
+    assert name.x1 < effect.x0 and effect.x1 + 10 < verdict.x0
 
 
 def test_words_stand_beside_colours_and_images_have_their_name(picture):

@@ -23,7 +23,7 @@ COLOURS = {
 OPEN = "#777777"  # undecided, or not judged
 IMAGES = "images"
 ROW, AROUND = 0.235, 0.85  # inches: of a line, and of axis, labels and gap beside them
-LEFT, RIGHT = 0.30, 0.735  # of the width: where the axes begin and end
+LEFT, RIGHT = 0.30, 0.70  # of the width: where the axes begin and end
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
 
