@@ -281,6 +281,25 @@ def test_published_settings_of_the_paper_scale(study):
     assert {s.batch_size for s in imagenet.values()} == {1024}
 
 
+# What gradients are on average at a width: the table in docs/flips.md, and for `quick` params.yaml.
+GRADIENTS = {12: 1.5e-4, 16: 8.1e-5, 128: 4.6e-6}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_steps_of_m_of_bop_are_those_of_its_width(study, scale):
+    """A scale that forgets to say so compares a threshold of one step with one of a tenth."""
+    found = 0
+    for run in study.runs(scale).values():
+        settings = run.settings.model_dump()
+        threshold = settings["optimizer"].get("threshold")
+        if isinstance(threshold, dict) and threshold["kind"] == "steps_of_m":
+            of_bop = settings["optimizer"]["name"] == "bop"
+            expected = GRADIENTS[settings["network"]["width"]] if of_bop else 1.0
+            assert threshold["gradient"] == expected, run.id
+            found += of_bop
+    assert found
+
+
 def test_axes_share_their_middle(study):
     entries = study.entries("paper", "hyperparameters")
     axes = Counter(e.axis for e in entries)
