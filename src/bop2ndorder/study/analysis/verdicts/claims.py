@@ -75,7 +75,7 @@ def read_sensitivity(results: Path) -> pd.DataFrame | None:
 
 def parse_sensitivity(file: Path | IO[str]) -> pd.DataFrame:
     """The table of a sensitivity.csv; texts that are not there are empty."""
-    return pd.read_csv(file).fillna("")
+    return pd.read_csv(file, dtype=str).fillna("")
 
 
 def statements(table: pd.DataFrame) -> pd.DataFrame:
