@@ -53,7 +53,7 @@ def _beside(row, table: pd.DataFrame) -> str:
         f" Its spread over the settings is {abs(one.estimate):.1f} points "
         f"{'less' if one.estimate > 0 else 'more'} than the other's"
         f" ({signed_interval(one.low, one.high)}, above 0 for less)."
-        for one in spread.dropna(subset=["estimate"]).itertuples()
+        for one in spread.dropna(subset=["low"]).itertuples()
     )
 
 
@@ -93,8 +93,9 @@ def _of_all(table: pd.DataFrame) -> list[str]:
     open_still = (~out & (claims["verdict"] == UNDECIDED)).any()
     if out.any() and open_still:
         whole += (
-            f" Holm's correction counts the {out.sum()} claims that cannot be judged yet as if "
-            "they found nothing; once they are, one that is undecided now may be decided."
+            " Holm's correction counts what cannot be judged yet "
+            f"({', '.join(claims['claim'][out])}) as if it found nothing; once it is judged, a "
+            "claim that is undecided now may be decided."
         )
     compared = judged[judged["detectable"].notna()]
     if compared.empty:
