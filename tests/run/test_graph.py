@@ -65,9 +65,9 @@ def test_replayed_steps_are_those_of_a_run_without_graph(
     """Weights, predictions and history, byte by byte, with validation between the epochs."""
     monkeypatch.setattr(trainer_module, "HostUpdates", DeviceUpdates)
     run = run_of(rule, norm_statistics="recomputed")
-    train(run, digits, tmp_path / "eager", tmp_path / "run.pt")
+    train(run, digits, tmp_path / "eager", tmp_path / "eager.pt")
     request.getfixturevalue("stand_in")
-    train(run, digits, tmp_path / "graphed", tmp_path / "run.pt")
+    train(run, digits, tmp_path / "graphed", tmp_path / "graphed.pt")
     assert files(tmp_path / "eager") == files(tmp_path / "graphed")
 
 
@@ -83,7 +83,7 @@ def test_with_shadows_and_steps_that_are_audited_graph_device_and_host_agree(
     run = run_of(rule, shadows=SHADOWS, stop_after=7)
 
     def left(folder, stop=lambda row: None):
-        train(run, digits, folder, tmp_path / "run.pt", on_epoch=stop)
+        train(run, digits, folder, folder.with_suffix(".pt"), on_epoch=stop)
         return files(folder)
 
     host = left(tmp_path / "host")
@@ -111,10 +111,10 @@ def test_numbers_of_the_host_would_stay_those_of_the_first_step(
     digits, tmp_path, monkeypatch, request
 ):
     """Control: what the stand-in is for. The CPU's form, captured, trains another network."""
-    train(run_of("adam"), digits, tmp_path / "eager", tmp_path / "run.pt")
+    train(run_of("adam"), digits, tmp_path / "eager", tmp_path / "eager.pt")
     request.getfixturevalue("stand_in")
     monkeypatch.setattr(trainer_module, "HostUpdates", HostUpdates)
-    train(run_of("adam"), digits, tmp_path / "graphed", tmp_path / "run.pt")
+    train(run_of("adam"), digits, tmp_path / "graphed", tmp_path / "graphed.pt")
     assert files(tmp_path / "eager") != files(tmp_path / "graphed")
 
 

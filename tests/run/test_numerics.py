@@ -130,7 +130,7 @@ def test_portable_and_native_runs_are_the_same_where_the_pins_are_set(digits, tm
     """What the setting asks for is a matter of the process, not of other code."""
     files = []
     for kind in ("native", "portable"):
-        train(settings(numerics=kind), digits, tmp_path / kind, tmp_path / "run.pt")
+        train(settings(numerics=kind), digits, tmp_path / kind, tmp_path / f"{kind}.pt")
         files.append({path.name: path.read_bytes() for path in (tmp_path / kind).iterdir()})
     assert files[0] == files[1]
 
@@ -151,7 +151,7 @@ def test_a_notebook_computes_with_the_pins_of_the_command(tmp_path):
 def test_the_origin_names_processor_and_numerics(digits, tmp_path):
     """The processor as the system's own tools see it."""
     _, history = train(settings(threads=2), digits, tmp_path / "run", tmp_path / "run.pt")
-    found = origin(tmp_path / "run", settings(), history, "cpu")
+    found = origin(tmp_path / "run", settings(), history, "cpu", {})
     assert found["threads"] == 2 and found["device"] == "cpu"
     assert found["versions"]["libc"].split()[1] == os.confstr("CS_GNU_LIBC_VERSION").split()[1]
     assert found["numerics"] == numerics.in_force("cpu")

@@ -141,7 +141,7 @@ def test_on_the_cpu_every_precision_gives_the_same_files(optimizer, digits, tmp_
     files = []
     for precision in ("float32", "tf32", "float16"):
         run, folder = settings(optimizer, precision=precision), tmp_path / precision
-        network, _ = train(run, digits, folder, tmp_path / "run.pt")
+        network, _ = train(run, digits, folder, folder.with_suffix(".pt"))
         files.append({path.name: path.read_bytes() for path in folder.iterdir()})
         in_float16 = {name for name, layer in binary_layers(network).items() if layer.float16}
         assert in_float16 == (

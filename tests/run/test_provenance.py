@@ -1,15 +1,19 @@
 """Where a run was trained: what is noted of a CPU, and of a card, which is pretended here."""
 
 import ctypes
+import json
+import subprocess
 
 import pytest
 import torch
+from commands import GIT
 from tiny import settings
 
 from bop2ndorder.study.run.evaluate import ORIGIN
 from bop2ndorder.study.run.precision import use_precision
-from bop2ndorder.study.run.provenance import driver, origin
+from bop2ndorder.study.run.provenance import code_in_use, commit, driver, origin
 from bop2ndorder.study.run.train import train
+from bop2ndorder.study.workflow.training import train_run
 
 OF_A_CARD = {"cuda", "cudnn", "driver"}
 
@@ -54,7 +58,7 @@ def noted(run, device, **changes):
     folder, history = run
     asked = settings(**changes)
     use_precision(asked, device)
-    return origin(folder, asked, history, device)
+    return origin(folder, asked, history, device, code_in_use())
 
 
 def test_of_a_cpu(run):
@@ -88,3 +92,50 @@ def test_a_driver_that_says_nothing_is_not_known(monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert driver() is None
+
+
+# Code
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A git repository to work in, with a file in src and one beside it."""
+    folder = tmp_path / "repository"
+    (folder / "src").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    for path in ("src/code.py", "README.md"):
+        (folder / path).write_text("first")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    return folder
+
+
+def git(*arguments):
+    return subprocess.check_output([*GIT, *arguments], text=True).strip()
+
+
+def test_the_commit_of_a_run_is_that_on_which_its_training_began(digits, repository, tmp_path):
+    before = git("rev-parse", "HEAD")
+
+    def on_epoch(row):
+        (repository / "src" / "code.py").write_text(f"epoch {row['epoch']}")
+        if row["epoch"] == 1:
+            git("commit", "-qam", "while it is trained")
+
+    places = tmp_path / "run", tmp_path / "run.pt", tmp_path / "origin.json"
+    train_run("run", settings(), digits, *places, on_epoch=on_epoch)
+    assert commit()["commit"] != before and commit()["dirty"]
+    noted = json.loads(places[-1].read_text())
+    assert (noted["commit"], noted["dirty"]) == (before, False)
+
+
+def test_dirty_is_said_of_tracked_files_in_src_alone(repository):
+    head = git("rev-parse", "HEAD")
+    for path, dirty in (("README.md", False), ("src/new.py", False), ("src/code.py", True)):
+        (repository / path).write_text("second")
+        assert commit(repository) == {"commit": head, "dirty": dirty}, path
+
+
+def test_outside_of_git_no_commit_is_known(tmp_path):
+    assert commit(tmp_path) == {"commit": None, "dirty": None}

@@ -7,11 +7,14 @@ import pytest
 import torch
 from tiny import BATCH, EPOCHS, OPTIMIZERS, STEPS, history, settings
 
+from bop2ndorder.store import damaged_file
 from bop2ndorder.study.run import train as train_module
 from bop2ndorder.study.run.checkpoint import load_checkpoint
 from bop2ndorder.study.run.provenance import origin
 from bop2ndorder.study.run.train import train
 from bop2ndorder.study.run.trainer import Trainer
+from bop2ndorder.study.workflow import training
+from bop2ndorder.study.workflow.training import train_run
 
 FILES = ("weights.safetensors", "predictions.safetensors")
 
@@ -48,11 +51,11 @@ def result(data, optimizer, tmp_path, **changes):
     """Bytes of weights and predictions, and the history without times, of a run in `tmp_path`."""
     folder, checkpoint = tmp_path / "run", tmp_path / "run.pt"
     train(settings(optimizer, **changes), data, folder, checkpoint)
-    assert not list(tmp_path.glob("run.pt*")), "no checkpoint remains"
+    assert [path.name for path in tmp_path.glob("run.pt*")] == ["run.pt"], "a whole checkpoint"
     return [(folder / name).read_bytes() for name in FILES], history(folder)
 
 
-def fail_at(monkeypatch, failing_call, function):
+def fail_at(failing_call, function):
     """Let the n-th call of a function stop the training; those before it work."""
     calls = iter(range(failing_call + 1))
 
@@ -108,7 +111,7 @@ def test_a_checkpoint_is_written_once_the_last_is_old_enough(
     )
     paths = tmp_path / "run", tmp_path / "run.pt"
     train(settings(epochs=7), digits, *paths, checkpoint_every=every)
-    assert saved == written and not paths[1].exists()
+    assert saved == written and paths[1].exists() == bool(written)
 
 
 @pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
@@ -135,7 +138,7 @@ def test_a_run_stopped_within_an_epoch_ends_the_same(
     digits, optimizer, uninterrupted, tmp_path, monkeypatch, step
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", fail_at(patch, step, Trainer.step))
+        patch.setattr(Trainer, "step", fail_at(step, Trainer.step))
         with pytest.raises(Stopped):
             result(digits, optimizer, tmp_path)
     assert (tmp_path / "run.pt").exists() == (step >= STEPS)
@@ -166,10 +169,28 @@ def test_times_of_before_a_stop_are_kept(digits, tmp_path):
         train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
     _, rows = train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=seen.append)
     assert rows == seen and len(rows) == EPOCHS
-    noted = origin(tmp_path / "run", settings(), rows, "cpu")
+    noted = origin(tmp_path / "run", settings(), rows, "cpu", {})
     speeds = [row["images_per_second"] for row in seen]
     assert noted["images_per_second"] == [round(speed, 1) for speed in speeds]
     assert noted["train_seconds"] == round(sum(STEPS * BATCH / speed for speed in speeds), 3)
+
+
+@pytest.mark.parametrize("failing", ["run_facts", "origin", "write_done"])
+def test_what_fails_after_the_last_epoch_costs_no_epoch(digits, tmp_path, monkeypatch, failing):
+    """Such as a kill, or a driver that does not answer."""
+    places = tmp_path / "run", tmp_path / "run.pt", tmp_path / "origin.json"
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(training, failing, fail_at(0, getattr(training, failing)))
+        with pytest.raises(Stopped):
+            train_run("run", settings(), digits, *places, on_epoch=seen.append)
+    assert len(seen) == EPOCHS and not (tmp_path / "run" / "done.json").exists()
+    train_run("run", settings(), digits, *places, on_epoch=seen.append)
+    assert len(seen) == EPOCHS and damaged_file(tmp_path / "run", hashes=True) is None
+    assert not places[1].exists(), "all is written"
+    train_run("run", settings(), digits, *(tmp_path / "other" / path.name for path in places))
+    for name in (*FILES, "history.csv"):
+        assert (places[0] / name).read_bytes() == (tmp_path / "other/run" / name).read_bytes(), name
 
 
 # Checkpoints that go wrong

@@ -84,7 +84,8 @@ def test_whole_trainings_agree_nearly(digits, name, tmp_path, monkeypatch, devia
     rows = []
     for form in (HostUpdates, DeviceUpdates):
         monkeypatch.setattr(trainer_module, "HostUpdates", form)
-        train(run_of(name), digits, tmp_path / form.__name__, tmp_path / "run.pt")
+        paths = tmp_path / form.__name__, tmp_path / f"{form.__name__}.pt"
+        train(run_of(name), digits, *paths)
         rows.append(history(tmp_path / form.__name__))
     for column in ("gamma", "sigma", "threshold", "lr", "step", "images_seen"):
         assert [row[column] for row in rows[0]] == [row[column] for row in rows[1]], column

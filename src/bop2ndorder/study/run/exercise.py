@@ -91,6 +91,7 @@ def _watched(run: dict[str, Any], folder: Path, start: Path | None) -> dict[str,
         train(run["settings"], open_data(run["data"]), folder, checkpoint, on_epoch=keep)
     finally:
         hook.remove()
+        checkpoint.unlink(missing_ok=True)
     history = read_history((folder / "history.csv").read_text(encoding="utf-8"))
     predictions = folder / "predictions.safetensors"
     tensors = load_file(predictions)

@@ -52,16 +52,32 @@ def run_facts(
     }
 
 
+def code_in_use() -> dict[str, Any]:
+    """The code that is running, by hash and by commit: to be asked before training begins.
+
+    While a run is trained the commit may change, and the code that trains it does not.
+    """
+    return {"code": {part: code["hash"] for part, code in code_at_hand().items()}, **commit()}
+
+
 def origin(
-    folder: Path, settings: dict[str, Any], history: list[dict[str, Any]], device: str
+    folder: Path,
+    settings: dict[str, Any],
+    history: list[dict[str, Any]],
+    device: str,
+    code: dict[str, Any],
 ) -> dict[str, Any]:
     """What another commit, machine or hour changes; the disk and the user are left out.
+
+    All but the speeds is of the process that ended the run: of one that took up a checkpoint, the
+    code of the epochs before it is not noted, and its commit may have been another.
 
     Args:
         folder: of the run, which holds its weights: so the note is known to be of this result.
         settings: of the run.
         history: the rows of all epochs, those before the run was resumed too, with their speeds.
         device: on which it was trained, "cpu" or a CUDA device.
+        code: what `code_in_use` said when training began.
     """
     seen = [row["images_seen"] for row in history]
     images = [after - before for before, after in pairwise([0, *seen])]
@@ -69,8 +85,7 @@ def origin(
     on_gpu = device != "cpu"
     return {
         "weights_sha256": file_sha256(folder / "weights.safetensors"),
-        "code": {part: code["hash"] for part, code in code_at_hand().items()},
-        **commit(),
+        **code,
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -92,7 +107,11 @@ def origin(
 
 
 def commit(folder: Path = Path()) -> dict[str, Any]:
-    """The commit of the code and whether tracked files differ from it; None outside of git."""
+    """HEAD, and whether tracked files in `src` differ from it; None outside of git.
+
+    Args:
+        folder: the project's, which holds `src`.
+    """
     try:
         head = _git(folder, "rev-parse", "HEAD")
         return {"commit": head, "dirty": bool(_git(folder, "status", "--porcelain", "-uno", "src"))}

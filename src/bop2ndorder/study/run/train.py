@@ -42,7 +42,8 @@ def train(
         settings: as `config.Settings.model_dump()` gives them.
         data: the prepared data set.
         folder: receives weights.safetensors, predictions.safetensors and history.csv.
-        checkpoint: written after an epoch, removed at the end.
+        checkpoint: written after an epoch; it stays, for the caller to remove once all that a run
+            needs is written. Taken up after the last epoch, it leads to the same files.
         device: "cpu" or a CUDA device.
         on_epoch: called with each epoch's row of the history.
         ranks: the processes that train the run together, as many as its setting `gpus`, 1 if it has
@@ -76,7 +77,7 @@ def train(
     torch.manual_seed(settings["seed"])
     trainer = Trainer(settings, data, device, ranks)
     history = trainer.resume(checkpoint) if checkpoint.exists() else []
-    ranks.barrier()  # all have looked for the checkpoint, which the first may soon remove
+    ranks.barrier()  # all have looked for the checkpoint, which the first may soon write
     written = time.monotonic()
     for epoch in range(len(history), trainer.epochs):
         history.append(trainer.epoch(epoch))
@@ -87,7 +88,6 @@ def train(
             on_epoch(history[-1])
     if ranks.rank == 0:
         write_files(trainer, history, folder)
-        checkpoint.unlink(missing_ok=True)
     return trainer.network, history
 
 

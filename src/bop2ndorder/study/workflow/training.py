@@ -6,7 +6,7 @@ from typing import Any
 
 from ...store import write_done, write_json
 from ..data import Data
-from ..run.provenance import origin, run_facts
+from ..run.provenance import code_in_use, origin, run_facts
 from ..run.ranks import joined
 from ..run.record import RUN_FILES
 from ..run.train import train
@@ -40,8 +40,9 @@ def train_run(
 
     Args:
         run: its id.
-        settings, data, checkpoint, device, on_epoch, checkpoint_every: as `train` takes them.
+        settings, data, device, on_epoch, checkpoint_every: as `train` takes them.
         folder: receives the run's files, done.json last.
+        checkpoint: as `train` takes it; removed when all is written.
         note: receives what another machine or hour changes, as `evaluate` takes it.
 
     Raises:
@@ -49,6 +50,7 @@ def train_run(
     """
     with joined(settings.get("gpus", 1), device) as ranks:
         if ranks.rank == 0:
+            code = code_in_use()
             note.unlink(missing_ok=True)
         network, history = train(
             settings, data, folder, checkpoint, device, on_epoch, ranks, checkpoint_every
@@ -56,5 +58,6 @@ def train_run(
         if ranks.rank == 0:
             write_json(folder / "run.json", run_facts(run, settings, data, network))
             note.parent.mkdir(parents=True, exist_ok=True)
-            write_json(note, origin(folder, settings, history, device))
+            write_json(note, origin(folder, settings, history, device, code))
             write_done(folder, RUN_FILES)
+            checkpoint.unlink(missing_ok=True)
