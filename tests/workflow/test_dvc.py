@@ -129,6 +129,22 @@ def test_one_value_of_a_grid_trains_what_it_touches_and_taken_back_nothing(proje
     assert project.git("diff", "--cached", "--stat", "main") == "", "all as it was, dvc.lock too"
 
 
+def test_data_that_an_experiment_newly_names_are_prepared(project):
+    """The data set is declared already: no other part of params.yaml changes."""
+
+    def declare(study):
+        study["data"]["digits64"] = study["scales"]["quick"]["data"]["digits64"] | {"limit": None}
+
+    def name(study):
+        study["experiments"]["cifar10"]["arms"]["bop"]["set"]["data"] = "digits64"
+
+    project.change(declare)
+    assert not project.dvc("repro", "prepare")["prepare"]
+    project.change(name)
+    assert project.dvc("repro", "prepare")["prepare"] == 1
+    assert [*project.folder.glob("data/quick/digits64-*/done.json")]
+
+
 def test_a_comment_trains_nothing_and_code_all_of_its_runs_and_taken_back_none(project):
     """In all that `dvc repro` calls, not in plans alone."""
     before, files = project.runs(), project.files("runs/quick/**/*")
