@@ -1,5 +1,6 @@
 """What fails is said and shown, with run and file, and stops nothing else."""
 
+import errno
 import json
 import os
 import resource
@@ -18,6 +19,7 @@ from synthetic import write_records
 import bop2ndorder
 from bop2ndorder.study.run.record import read_record
 from bop2ndorder.study.workflow.failures import Failed, missing_runs, noted
+from bop2ndorder.study.workflow.failures import sentence as sentence_of
 from bop2ndorder.study.workflow.make import salvage
 from bop2ndorder.study.workflow.products import Workflow
 
@@ -197,6 +199,16 @@ def test_a_full_disk_has_no_room_for_a_note_either(tmp_path):
     assert not note.exists()
 
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+@pytest.mark.parametrize("number", [*FULL, errno.ENOMEM, errno.EPIPE, errno.EAGAIN])
+def test_only_what_a_disk_says_is_taken_for_a_full_one(number):
+    text = sentence_of(OSError(number, os.strerror(number)), Path("folder"))
+    assert os.strerror(number) in text
+    assert ("cannot be written, is the disk full?" in text) == (number in FULL)
+
+
 # Why a run is missing
 
 
@@ -218,7 +230,7 @@ def test_the_reason_is_the_last_that_is_known(here):
     work.log(run).touch()
     assert reason() == "not trained yet", "a training that ended, whose run was removed"
     work.origin(run).unlink()
-    assert "was stopped" in reason() and reason().endswith(f"see {work.log(run)}")
+    assert "is at work, or was stopped" in reason() and reason().endswith(f"see {work.log(run)}")
     work.log(run).unlink()
     assert reason() == "not trained yet"
     data = work.runs[run].data

@@ -1,5 +1,6 @@
 """Failures: the sentence and the log that each leaves, and what is missing for it."""
 
+import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Errors whose text is a sentence; of others the type is said too.
 SPEAKING = (ValueError, OSError, RuntimeError, FloatingPointError)
+# Numbers of errors that a file gives which cannot be written, mostly for want of space.
+UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Failed(Exception):
@@ -29,7 +32,7 @@ def noted(note: Path, folder: Path | None = None) -> Iterator[None]:
 
     Args:
         note: the file: the sentence, below it the traceback. That of an earlier attempt is removed.
-        folder: what the block makes; named where the system names no file, as for a full disk.
+        folder: what the block makes; named where the disk is full, for the system names no file.
 
     Raises:
         Failed: names the note, or comes from within the block, where all has been said.
@@ -59,8 +62,8 @@ def sentence(error: Exception, folder: Path | None) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
     text = " ... ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))
-    nameless = isinstance(error, OSError) and error.errno is not None and error.filename is None
-    if folder and (nameless or isinstance(error, SafetensorError)):
+    unwritten = isinstance(error, OSError) and error.errno in UNWRITTEN and error.filename is None
+    if folder and (unwritten or isinstance(error, SafetensorError)):
         if "deserializing" in text:
             return f"a file of {folder.name} is not what was written ({text})"
         return f"a file in {folder} cannot be written, is the disk full? ({text})"
@@ -101,5 +104,5 @@ def _reason(workflow: "Workflow", run: "Run") -> str:
     if (folder / DONE).exists():
         return "trained, but not evaluated yet"
     if log.exists() and not workflow.origin(run.id).exists():
-        return f"its training was stopped, by a kill or for want of memory: see {log}"
+        return f"its training is at work, or was stopped by a kill or for want of memory: see {log}"
     return "not trained yet"
