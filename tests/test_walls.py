@@ -26,6 +26,7 @@ ROOMS = (
     "study.analysis.verdicts",
     "study.analysis.pages",
     "study.workflow",
+    "study.sentences",
     "study.cli",
 )
 

@@ -352,7 +352,9 @@ def test_a_stop_decides_how_long_a_run_is(study):
     settings = entry.run.settings
     for stop, expected in ((None, (3, 2700)), (500, (1, 500)), (900, (1, 900)), (901, (2, 901))):
         stopped = settings.model_copy(update={"stop_after": stop, "batch_size": 50})
-        assert stopped.length() == (expected[0], 50 * expected[1])
+        assert stopped.length(45_000) == (expected[0], 50 * expected[1])
+        assert stopped.length(45_049) == stopped.length(45_000), "a last partial batch is dropped"
+        assert stopped.length(49) == (0, 0), "no batch"
 
 
 def test_only_the_published_scale_has_another_precision_than_a_cpu(study):

@@ -11,6 +11,7 @@ from bop2ndorder.binary import binary_layers
 from bop2ndorder.load import load_run
 from bop2ndorder.networks import build
 from bop2ndorder.optim import Bop2ndOrder
+from bop2ndorder.study.config import Settings
 from bop2ndorder.study.run.train import train
 from bop2ndorder.study.run.trainer import Trainer, network_settings
 
@@ -21,6 +22,16 @@ LAYERS = [f"conv{i}" for i in range(1, 7)] + [f"dense{i}" for i in range(1, 4)]
 @pytest.fixture(scope="module", params=OPTIMIZERS)
 def optimizer(request):
     return request.param
+
+
+@pytest.mark.parametrize("stop", [None, 1, 3, 4, 8, 9])
+def test_a_run_is_as_long_as_its_settings_say(digits, tmp_path, stop):
+    """By number of images, as plan and progress count it; the last batch of 16 is not full."""
+    chosen = settings("latent", stop_after=stop, batch_size=16)
+    planned = Settings.model_validate(chosen).length(digits.count("train"))
+    rows = train(chosen, digits, tmp_path / "run", tmp_path / "run.pt")[1]
+    assert planned == (len(rows), rows[-1]["images_seen"])
+    assert planned == (Trainer(chosen, digits, "cpu").epochs, 16 * (stop or 9))
 
 
 # Runs that cannot go on

@@ -11,11 +11,10 @@ import click
 import pytest
 from commands import call, prepare_and_train, sentence, trained_study, workflow
 from image_folders import write_folder
-from studies import PARAMS, ROOT, TEN_MISTAKES, changed, cut_down, keep, read, write
+from studies import ROOT, TEN_MISTAKES, changed, cut_down, keep, read, write
 
 from bop2ndorder.study.cli import main
-from bop2ndorder.study.config import load_study
-from bop2ndorder.study.workflow.plan import guessed_speed
+from bop2ndorder.study.workflow.products import Workflow
 
 COMMANDS = sorted(name for name, command in main.commands.items() if not command.hidden)
 
@@ -127,31 +126,6 @@ def test_a_reader_that_has_seen_enough_is_no_failure(here):
     assert not (here / "logs" / "failed").exists()
 
 
-def test_the_plan_of_the_paper_needs_no_data(tmp_path, monkeypatch):
-    write(read(ROOT), tmp_path)
-    monkeypatch.chdir(tmp_path)
-    text = call("--scale", "paper", "plan")
-    runs = len(load_study().runs("paper"))
-    assert f"scale paper: {runs} runs" in text and f"{runs} to train" in text
-    assert "left to train" in text and " h (all runs" in text
-    assert "; estimated, not measured: assuming " in text
-    assert " sustained operations per second of an H100, and 440 image files decoded " in text
-    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
-
-
-def test_speeds_on_a_gpu_are_those_it_was_estimated_to_have():
-    """BinaryNet in batches of 50, by hand; ImageNet as fast as eight cores decode it."""
-    runs = load_study(PARAMS).runs("paper").values()
-    by_hand = {"float32": 11_000, "tf32": 29_000, "float16": 50_000}
-    for run in runs:
-        speed = guessed_speed(run, gpu=True)
-        if run.settings.data.source == "imagenet":
-            assert speed == 8 * 440
-        elif (run.settings.network.norm, run.settings.network.width) == ("batch", 128):
-            precision = getattr(run.settings, "precision", "float32")
-            assert speed == pytest.approx(by_hand[precision], rel=0.01)
-
-
 def test_training_time_is_that_of_all_epochs(here):
     folder = workflow().record(next(iter(workflow().runs)))
     facts = json.loads((folder / "provenance.json").read_text())
@@ -209,6 +183,25 @@ def test_in_a_folder_below_the_study_commands_do_the_same(here, monkeypatch):
     assert "1 runs: 0 trained, 0 recorded, 1 to train, " in call("plan"), "the nearest counts"
     monkeypatch.chdir(below)
     assert call("--params", here / "params.yaml", "plan", "--list") != plan, "no runs are below"
+
+
+def test_a_traceback_lies_in_the_study_and_the_next_attempt_removes_it(here, monkeypatch):
+    """Called below the study, too."""
+
+    def fail(*_):
+        raise TypeError("a bug")
+
+    below = here / "notebooks"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    note = here / "logs" / "failed" / "plan.txt"
+    with monkeypatch.context() as patch:
+        patch.setattr(Workflow, "runs", property(fail))
+        assert sentence("plan").endswith(" (traceback in logs/failed/plan.txt)")
+    assert "TypeError: a bug" in note.read_text()
+    monkeypatch.chdir(below)
+    call("plan")
+    assert not note.exists() and not [*below.iterdir()]
 
 
 def test_outside_of_a_study_a_sentence_says_where_it_was_looked_for(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from studies import cut_down, keep, read, write
 
 from bop2ndorder.study.cli import main
 from bop2ndorder.study.config import load_study
+from bop2ndorder.study.workflow.failures import missing_runs
 from bop2ndorder.study.workflow.verify import _within, seed_limits
 
 MACHINE = {
@@ -401,14 +402,41 @@ def test_a_training_that_fails_is_named_with_its_reason(runs, scratch):
     commit("too good to be true")
     text = verified("--retrain", 1, code=1)
     assert f"  {run}: Error: train {run}: the training loss of epoch 1 is nan" in text
-    note = workflow().note(run)
+    note = workflow().retrain_note(run)
     assert f" (traceback in {note})" in text and "Traceback" in note.read_text()
+    assert [path for path in Path("logs").rglob("*") if path.is_file()] == [note]
+    shutil.rmtree(record(run, ""))
+    [missing] = missing_runs(workflow())
+    assert missing["reason"] == "not trained yet", "here it was not tried"
+
+
+@pytest.mark.slow
+def test_data_that_cannot_be_prepared_elsewhere_are_no_failure_of_runs_here(runs, scratch):
+    """A data set whose folder is gone, of runs that have their records."""
+    study = read(Path())
+    quick = study["scales"]["quick"]["experiments"]["normalization"]
+    study["data"]["mine"] = {"source": "cifar10", "image_size": 16, "validation": 2}
+    study["local"] = {"cifar10": "gone"}
+    quick["set"] |= {"data": "mine"}
+    write(study, Path())
+    planned = workflow().runs
+    for old, new in zip(runs, planned, strict=True):
+        shutil.copytree(record(old, ""), record(new, ""))
+        change(record(new), run=new)
+    commit("before the folder was gone")
+    [data] = {run.data for run in planned.values()}
+    note = workflow().retrain_note(data)
+    assert f" (traceback in {note})" in verified("--retrain", 1, code=1)
+    assert "Traceback" in note.read_text()
+    shutil.rmtree(workflow().record(""))
+    assert {run["reason"] for run in missing_runs(workflow())} == {"not trained yet"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["data/quick", "runs/.checkpoints/quick"])  # they stay, once made
+@pytest.mark.parametrize("moment", ["data/quick", "runs/.checkpoints/quick"])
 def test_interrupted_it_leaves_no_folder_and_no_process(runs, scratch, number, moment):
+    """The moment is known by a folder that stays, once it is made."""
     command = [sys.executable, "-m", "bop2ndorder", "verify", "--retrain", "2"]
     process = subprocess.Popen(
         command, stderr=subprocess.DEVNULL,

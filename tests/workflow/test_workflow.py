@@ -141,7 +141,7 @@ EDITS = {
                  {"claims": 1, "page": 1}),
     "notebook": ("notebooks/comparison.ipynb", '"source": [', '"source": [\n    "\\n",',
                  {"notebook": 1, "page": 1}),
-    "command line": ("src/bop2ndorder/study/cli.py", "import re", "import re  # !\nX = 1", {}),
+    "command line": ("src/bop2ndorder/study/cli.py", "import sys", "import sys  # !\nX = 1", {}),
 }  # fmt: skip
 
 
@@ -157,8 +157,8 @@ def test_an_edit_in_code_makes_what_depends_on_it(project, edit):
 
 # Rooms and modules of a training process that decide nothing of its result: they find the settings,
 # which are in the run's id, say how far it is, and note its origin.
-AROUND = ("__main__", "study.cli", "study.config", "study.workflow", "study.analysis",
-          "study.run.progress", "study.run.provenance", "study.run.record",
+AROUND = ("__main__", "study.cli", "study.sentences", "study.config", "study.workflow",
+          "study.analysis", "study.run.progress", "study.run.provenance", "study.run.record",
           "study.run.tensorboard")  # fmt: skip
 # What the key covers for the data sets of other runs.
 ELSEWHERE = {"study.data.imagenet", "study.data.decode", "study.data.workers"}

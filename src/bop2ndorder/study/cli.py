@@ -3,56 +3,20 @@
 Imports stand inside the commands, so that each starts as fast as what it does allows.
 """
 
-import os
-import re
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from .numerics import pin
+from .sentences import Sentence, Sentences, echo, one
 from .workflow.failures import Failed, noted
 from .workflow.processes import end_with_caller, tidy_at_sigterm
-from .workflow.torchrun import is_rank, start_ranks, told
 
 if TYPE_CHECKING:
-    from .config import Run
-    from .run.tensorboard import EventFiles
     from .workflow.products import Workflow
-
-
-class Sentence(click.Command):
-    """Ends, where it fails, with one sentence: command, run, what is wrong, and the log."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        subject = " ".join([self.name, *(v for v in ctx.params.values() if type(v) is str)])
-        log = f"{re.sub(r'[^a-z0-9._-]+', '-', subject)}.txt"
-        try:
-            with noted(ctx.find_root().params["work"] / "logs" / "failed" / log):
-                return super().invoke(ctx)
-        except Failed as failed:
-            raise click.ClickException(f"{subject}: {failed}") from failed
-
-
-class Sentences(click.Group):
-    """The group of all commands; each is a `Sentence`, also where it fails."""
-
-    command_class = Sentence
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which a study needs them, which is that of this file."""
-        return list(self.commands)
-
-
-def _echo(text: str, err: bool = False) -> None:
-    """Print a text; what reads it, as `head`, may have seen enough."""
-    try:
-        click.echo(text, err=err)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=Sentences)
@@ -80,15 +44,14 @@ def main(ctx: click.Context, params: str, scale: str | None, work: Path) -> None
 
 
 def _workflow(params: str, scale: str | None, work: Path) -> "Workflow":
-    from .config import ParamsError, enter_root, load_study
+    from .config import ParamsError, load_study
     from .workflow.products import Workflow
 
     try:
-        enter_root(params)
         study = load_study(params, **({"scale": scale} if scale else {}))
     except ParamsError as error:
         raise Failed(str(error)) from None
-    return Workflow(study, study.scale, work)
+    return Workflow(study, study.scale, work, params)
 
 
 Load = Callable[[], "Workflow"]
@@ -104,7 +67,7 @@ def prepare(load: Load, name: str) -> None:
     """
     workflow = load()
     found = {run.data: run.settings for run in workflow.runs.values()}
-    settings = _one(found, name, "data set")
+    settings = one(found, name, "data set")
     from .data.preparation import prepare
 
     source, target = workflow.study.local.get(settings.data.source), workflow.data(name)
@@ -133,74 +96,20 @@ def prepare(load: Load, name: str) -> None:
     metavar="FOLDER",
     help="Write what TensorBoard shows to FOLDER/RUN; needs the extra tensorboard.",
 )
-@click.pass_context
+@click.pass_obj
 def train(
-    ctx: click.Context,
+    load: Load,
     run: str,
     checkpoint_every: float,
     runs_per_gpu: int,
     tensorboard: Path | None,
 ) -> None:
     """Train RUN, an id of `plan --list`, from where it was stopped if it was."""
-    workflow = ctx.obj()
-    planned = _one(workflow.runs, run, "run")
-    folder, gpus = workflow.run(run), planned.settings.gpus
-    if gpus > 1 and is_rank():
-        with told(folder):
-            _train(workflow, planned, checkpoint_every, tensorboard)
-        return
-    from .workflow.lease import leased_gpus
+    workflow = load()
+    planned = one(workflow.runs, run, "run")
+    from .workflow.launch import launch
 
-    # The GPU before torch, for CUDA reads it once.
-    with noted(workflow.note(run), folder), leased_gpus(gpus, runs_per_gpu):
-        if gpus == 1:
-            _train(workflow, planned, checkpoint_every, tensorboard)
-        else:
-            given = ctx.parent.params
-            study = ["--params", given["params"], "--scale", workflow.scale]
-            study += ["--work", str(given["work"])]
-            options = [f"--checkpoint-every={checkpoint_every}"]
-            options += [f"--tensorboard={tensorboard}"] if tensorboard else []
-            start_ranks([*study, "train", run, *options], gpus)
-
-
-def _train(
-    workflow: "Workflow", planned: "Run", checkpoint_every: float, tensorboard: Path | None
-) -> None:
-    """Train a run in this process, which is one of several where it takes several GPUs."""
-    if planned.settings.numerics == "portable":
-        pin("torch")
-    import torch
-
-    from .data import open_data
-    from .run.progress import Progress
-    from .workflow.training import train_run
-
-    run, settings = planned.id, planned.settings.model_dump()
-    places = workflow.run(run), workflow.checkpoint(run), workflow.origin(run)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    epochs, _ = planned.settings.length()
-    with ExitStack() as stack:
-        watching = [stack.enter_context(Progress(run, epochs))]
-        if tensorboard:
-            watching.append(stack.enter_context(_event_files(tensorboard / run)))
-
-        def on_epoch(row: dict[str, Any]) -> None:
-            for watch in watching:
-                watch(row)
-
-        data = open_data(workflow.data(planned.data))
-        train_run(run, settings, data, *places, device, on_epoch, checkpoint_every)
-
-
-def _event_files(folder: Path) -> "EventFiles":
-    try:
-        from .run.tensorboard import EventFiles
-    except ImportError as error:
-        raise Failed(
-            f'--tensorboard needs a package more: pip install "bop2ndorder[tensorboard]" ({error})'
-        ) from None
-    return EventFiles(folder)
+    launch(workflow, planned, checkpoint_every, runs_per_gpu, tensorboard)
 
 
 @main.command()
@@ -217,12 +126,12 @@ def evaluate(load: Load, runs: tuple[str, ...]) -> None:
 
     workflow = load()
     for run in runs:
-        _one(workflow.runs, run, "run")
+        one(workflow.runs, run, "run")
         if is_only_shipped(workflow, run):
             (split, top1), note = answer_again(workflow, run), ", as its record says"
         else:
             (split, top1), note = accuracy(write_record(workflow, run)), ""
-        _echo(f"{run}: {split} top-1 {top1:.2f} %{note}")
+        echo(f"{run}: {split} top-1 {top1:.2f} %{note}")
 
 
 def _product(command: str, kind: str, text: str, *parameters: click.Parameter) -> None:
@@ -232,12 +141,13 @@ def _product(command: str, kind: str, text: str, *parameters: click.Parameter) -
     def make(load: Load, experiment: str | None = None) -> None:
         workflow = load()
         if experiment is not None:
-            _one(workflow.experiments, experiment, "experiment")
+            one(workflow.experiments, experiment, "experiment")
         from .workflow.make import make
 
         product = kind if experiment is None else f"{kind}-{experiment}"
+        key = workflow.key(product)  # of what is there now, whatever changes meanwhile
         make(workflow, product)
-        workflow.mark(product)
+        workflow.mark(product, key)
 
     main.add_command(Sentence(command, callback=make, params=[*parameters], help=text))
 
@@ -257,7 +167,7 @@ def salvage(load: Load) -> None:
     from .workflow.make import salvage
 
     for line in salvage(load()):
-        _echo(line, err=True)
+        echo(line, err=True)
 
 
 @main.command()
@@ -270,10 +180,10 @@ def ship(load: Load, experiment: str) -> None:
     card that says what it is.
     """
     workflow = load()
-    _one(workflow.experiments, experiment, "experiment")
+    one(workflow.experiments, experiment, "experiment")
     from .workflow.ship import ship
 
-    _echo(f"written: {ship(workflow, experiment)}")
+    echo(f"written: {ship(workflow, experiment)}")
 
 
 @main.command()
@@ -296,14 +206,14 @@ def plan(load: Load, every: bool) -> None:
     """What is done, what is left to do, and how long it may take."""
     from .workflow.plan import describe
 
-    _echo(describe(load(), every))
+    echo(describe(load(), every))
 
 
 @main.command()
 @click.option("--retrain", type=click.IntRange(1), metavar="N", help="Train N recorded runs first.")
 @click.option("--seed", type=click.IntRange(0), help="Draws them; by default the clock's.")
-@click.pass_context
-def verify(ctx: click.Context, retrain: int | None, seed: int | None) -> None:
+@click.pass_obj
+def verify(load: Load, retrain: int | None, seed: int | None) -> None:
     """Hold the runs on this machine against the committed records.
 
     The exit code is 1 where a run is not reproduced though all that may change its bits is equal, 2
@@ -312,19 +222,19 @@ def verify(ctx: click.Context, retrain: int | None, seed: int | None) -> None:
     """
     from .workflow.verify import NOTHING, Kind, describe, verify
 
-    workflow = ctx.obj()
+    workflow = load()
     if retrain:
         from .workflow.retrain import retrain as again
 
-        outcomes = again(workflow, ctx.parent.params["params"], retrain, seed)
+        outcomes = again(workflow, retrain, seed)
     elif seed is not None:
         raise Failed("--seed draws the runs that --retrain trains: give it with --retrain N")
     else:
         outcomes = verify(workflow)
     if all(outcome.kind == Kind.ABSENT for outcome in outcomes):
-        _echo(f"Error: verify: {NOTHING}", err=True)
+        echo(f"Error: verify: {NOTHING}", err=True)
         sys.exit(2)
-    _echo(describe(outcomes))
+    echo(describe(outcomes))
     sys.exit(any(outcome.kind == Kind.FAILED for outcome in outcomes))
 
 
@@ -343,11 +253,11 @@ def same(load: Load, only: str, check: bool, begin: bool) -> None:
 
     tidy_at_sigterm()
     equal, text = (True, module.begin()) if begin else module.same(load().study, only, check)
-    _echo(text)
+    echo(text)
     sys.exit(0 if equal else 1)
 
 
-@main.command(hidden=True)
+@main.command(hidden=True, cls=click.Command)  # for `same`, in no folder of a study
 @click.argument("task", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 def exercise(task: Path, out: Path) -> None:
@@ -368,17 +278,4 @@ def shelve(load: Load) -> None:
     from .workflow.shelf import shelve
 
     for line in shelve(load()):
-        _echo(line)
-
-
-def _one(known: Any, name: str, what: str) -> Any:
-    """The thing of that name, or a sentence that tells the names, or where they are."""
-    if name not in known:
-        names = (
-            "`bop2ndorder plan --list` lists them (an id changes with the settings and the code "
-            "that decide the result)"
-            if what == "run"
-            else f"it has {', '.join(known)}"
-        )
-        raise Failed(f"no {what} {name!r} in this scale of the study: {names}")
-    return known[name] if isinstance(known, dict) else name
+        echo(line)

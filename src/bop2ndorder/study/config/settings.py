@@ -199,9 +199,10 @@ class Settings(Strict):
     # Other rules, fed the same gradients, whose decisions are held against those of the run's.
     shadows: dict[ShadowName, Rule] = {}
 
-    def length(self) -> tuple[int, int]:
-        """Epochs that are begun, and images that are trained on, of the published data set."""
-        steps = self.data.images(self.train_on) // self.batch_size
+    def length(self, images: int) -> tuple[int, int]:
+        """Epochs begun, images trained on, if an epoch has so many; 0 of both below a batch."""
+        if (steps := images // self.batch_size) == 0:
+            return 0, 0
         whole = self.epochs * steps
         last = whole if self.stop_after is None else min(self.stop_after, whole)
         return -(-last // steps), last * self.batch_size

@@ -35,6 +35,8 @@ def make(workflow: Workflow, product: str) -> None:
             case "notebook":
                 parameters = {"scale": scale, "experiment": experiment}
                 parameters["results"] = results.as_posix()
+                if workflow.params != Workflow.params:  # else the notebook's default
+                    parameters["params"] = workflow.params
                 output = results / experiment / "notebook.ipynb"
                 analysis.run_notebook(workflow.notebook(experiment), output, parameters)
             case "metrics":

@@ -18,9 +18,10 @@ from ..run.operations import (
     training_speed,
 )
 from ..run.progress import duration
-from ..run.record import read_record
+from ..run.record import Record, read_record
 from .products import Workflow
 
+Records = dict[str, Record | None]  # run -> its record, None where it has none
 # The settings by which trainings on the same data differ in speed.
 SPEED = ("network", "threads", "precision", "gpus")
 
@@ -33,13 +34,16 @@ def describe(workflow: Workflow, every: bool = False) -> str:
         every: a line for each run, too.
     """
     states = {run: state(workflow, run) for run in workflow.runs}
-    known, guesses = recorded_speeds(workflow), {}
+    records = {run: read_record(workflow.record(run)) for run in workflow.runs}
+    known, guesses = recorded_speeds(workflow, records), {}
+    counts = known_images(workflow, records)
     gpu = workflow.scale == "paper" or torch.cuda.is_available()
     seconds = {}
     for name, run in workflow.runs.items():
         if kind(run) not in known and kind(run) not in guesses:
             guesses[kind(run)] = guessed_speed(run, gpu)
-        _, images = run.settings.length()
+        published = run.settings.data.images(run.settings.train_on)
+        _, images = run.settings.length(counts.get(images_kind(run), published))
         seconds[name] = images / (known | guesses)[kind(run)]
     lines = [f"{states[r]:8}  {duration(seconds[r]):>8}  {r}" for r in states if every]
     for experiment in workflow.experiments:
@@ -54,11 +58,15 @@ def describe(workflow: Workflow, every: bool = False) -> str:
     )
     # `snakemake report` needs no more than the records, `snakemake` has the weights made, too.
     weights = f", for the weights of those recorded {duration(again)}" if again else ""
+    runs = workflow.runs.values()
+    basis = _basis([run for run in runs if kind(run) in guesses], gpu)
+    uncounted = {run.settings.data_name for run in runs if images_kind(run) not in counts}
+    if uncounted:
+        basis += f"; with as many images of {', '.join(sorted(uncounted))} as are published"
     lines += [
         f"scale {workflow.scale}: {len(states)} runs, those shared counted once: {numbers}",
         f"left to train: {duration(left)}{weights} (all runs: "
-        f"{duration(sum(seconds.values()))}), one run at a time; "
-        f"{_basis([run for run in workflow.runs.values() if kind(run) in guesses], gpu)}",
+        f"{duration(sum(seconds.values()))}), one run at a time; {basis}",
         *([sentence] if (sentence := unknown_code()) else []),
     ]
     return "\n".join(lines)
@@ -81,14 +89,37 @@ def kind(run: Run) -> tuple:
     return run.data, *(getattr(run.settings, name, None) for name in SPEED)
 
 
-def recorded_speeds(workflow: Workflow) -> dict[tuple, float]:
+def recorded_speeds(workflow: Workflow, records: Records) -> dict[tuple, float]:
     """Kind of run -> median images per second in the scale's records."""
     speeds: dict[tuple, list[float]] = {}
     for name, run in workflow.runs.items():
-        record = read_record(workflow.record(name))
+        record = records[name]
         if record is not None and record.provenance[TIMES]:
             speeds.setdefault(kind(run), []).extend(record.provenance[TIMES])
     return {found: median(values) for found, values in speeds.items()}
+
+
+def images_kind(run: Run) -> tuple[str, str]:
+    """Runs of which this is equal have equally many images in an epoch."""
+    return run.data, run.settings.train_on
+
+
+def known_images(workflow: Workflow, records: Records) -> dict[tuple[str, str], int]:
+    """What `images_kind` gives -> training images of an epoch, by prepared data or by a record.
+
+    A local folder may hold other numbers than the published data set. A record counts whole batches
+    only, and one of a run that `stop_after` ended tells nothing.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    for name, run in workflow.runs.items():
+        if (found := images_kind(run)) in counts:
+            continue
+        record = records[name]
+        if images := workflow.images(run):
+            counts[found] = images
+        elif record is not None and run.settings.stop_after is None:
+            counts[found] = record.metrics["images_seen"] // record.metrics["epochs"]
+    return counts
 
 
 def guessed_speed(run: Run, gpu: bool) -> float:

@@ -67,11 +67,13 @@ class Workflow:
     Attributes:
         study, scale: the study, and which of its scales.
         work: where data, runs and logs go; results always are the project's.
+        params: the study's file.
     """
 
     study: Study
     scale: str
     work: Path = Path()
+    params: str = "params.yaml"
 
     @cached_property
     def runs(self) -> dict[str, Run]:
@@ -88,6 +90,15 @@ class Workflow:
     def data(self, name: str) -> Path:
         """Folder of a prepared data set."""
         return self.work / "data" / self.scale / name
+
+    def images(self, run: Run) -> int | None:
+        """Training images of an epoch of a run, by its prepared data; None where they lack."""
+        try:
+            counts = read_json(self.data(run.data) / "data.json")["counts"]
+            held_out = counts["validation"] if run.settings.train_on == "all" else 0
+            return counts["train"] + held_out
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def run(self, run: str) -> Path:
         """Folder of a run: its results and no more, weights, predictions, history; in DVC."""
@@ -132,6 +143,10 @@ class Workflow:
         """Where it is noted why a run or a data set could not be made."""
         return self.work / "logs" / self.scale / "failed" / f"{name}.txt"
 
+    def retrain_note(self, name: str) -> Path:
+        """Where it is noted why a run could not be trained again elsewhere: no failure of here."""
+        return self.work / "logs" / self.scale / "retrain" / f"{name}.txt"
+
     @cached_property
     def products(self) -> dict[str, Product]:
         """Name -> what is made of the records, in an order in which it can be made."""
@@ -163,11 +178,11 @@ class Workflow:
         """The source of an experiment's notebook: one for each way to show an experiment."""
         return NOTEBOOKS / f"{section_of(experiment).module}.ipynb"
 
-    def mark(self, product: str) -> None:
-        """Note that a product has been made from what is there now."""
+    def mark(self, product: str, key: str) -> None:
+        """Note from what a product has been made: its key, taken before it was begun."""
         path = self.key_file(product)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.key(product) + "\n", encoding="utf-8")
+        path.write_text(key + "\n", encoding="utf-8")
 
     def is_current(self, product: str) -> bool:
         """Whether a product has been made from what is there now."""

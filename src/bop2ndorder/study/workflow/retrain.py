@@ -24,7 +24,7 @@ AT_ONCE = 2  # trainings, at most
 INTERVAL = 0.2  # seconds between two looks at them
 
 
-def retrain(workflow: Workflow, params: str, count: int, seed: int | None = None) -> list[Outcome]:
+def retrain(workflow: Workflow, count: int, seed: int | None = None) -> list[Outcome]:
     """Draw recorded runs, prepare their data, train them, and hold them against their records.
 
     All is made in a temporary folder outside the project, which is gone afterwards, also where
@@ -33,7 +33,6 @@ def retrain(workflow: Workflow, params: str, count: int, seed: int | None = None
 
     Args:
         workflow: the study's scale.
-        params: the file of the study.
         count: how many runs; all, where fewer are recorded.
         seed: of the draw; by default the clock's.
 
@@ -56,26 +55,29 @@ def retrain(workflow: Workflow, params: str, count: int, seed: int | None = None
         f"{len(drawn)} of {len(recorded)} recorded runs, drawn with --seed {seed}: by the times in "
         f"the records about {duration(seconds)} of training, {at_once} at a time"
     )
-    command = [sys.executable, "-m", "bop2ndorder", "--params", params, "--scale", workflow.scale]
+    command = [sys.executable, "-m", "bop2ndorder", "--params", workflow.params]
     outcomes: list[Outcome] = []
     tidy_at_sigterm()
     with tempfile.TemporaryDirectory(prefix="bop2ndorder-") as folder, _running() as running:
         scratch = Path(folder)
         here = replace(workflow, work=scratch)
-        command += ["--work", str(scratch)]
+        command += ["--scale", workflow.scale, "--work", str(scratch)]
         data = dict.fromkeys(run.data for run in planned.values())
         for ended in _call([*command, "prepare"], data, 1, scratch, running):
-            for name, error in ended.items():
-                if error:
-                    raise Failed(error)
+            for name, failed in ended.items():
+                if failed:
+                    raise Failed(_failure(scratch, name, workflow.retrain_note(name)))
                 _say(f"{name}: prepared")
-        epochs = sum(run.settings.length()[0] for run in planned.values())
+        epochs = sum(run.settings.length(here.images(run))[0] for run in planned.values())
         with tqdm(total=epochs, unit="epoch", disable=not sys.stderr.isatty()) as bar:
             for ended in _call([*command, "train"], drawn, at_once, scratch, running):
                 bar.update(_epochs(scratch) - bar.n)
-                for run, error in ended.items():
-                    failed = Outcome(run, Kind.FAILED, detail=error)
-                    outcomes.append(failed if error else hold(here, run, against))
+                for run, failed in ended.items():
+                    if failed:
+                        why = _failure(scratch, run, workflow.retrain_note(run))
+                        outcomes.append(Outcome(run, Kind.FAILED, detail=why))
+                    else:
+                        outcomes.append(hold(here, run, against))
                     if bar.disable:
                         _say(f"{len(outcomes)}/{len(drawn)} {run}: {outcomes[-1].kind}")
     return outcomes
@@ -87,11 +89,11 @@ def _call(
     at_once: int,
     scratch: Path,
     running: dict[str, subprocess.Popen],
-) -> Iterator[dict[str, str]]:
+) -> Iterator[dict[str, bool]]:
     """Call a command with each argument, so many at once.
 
     Yields:
-        now and then, those that have ended: argument -> the last it said where it failed, else "".
+        now and then, those that have ended: argument -> whether it failed.
     """
     waiting = list(arguments)
     variables = {**os.environ, CALLER: str(os.getpid())}
@@ -107,19 +109,23 @@ def _call(
         ended = {name: code for name, code in codes.items() if code is not None}
         for name in ended:
             del running[name]
-        yield {name: _failure(scratch, name) if code else "" for name, code in ended.items()}
+        yield {name: code != 0 for name, code in ended.items()}
 
 
 def _log(scratch: Path, name: str) -> Path:
     return scratch / f"{name}.log"
 
 
-def _failure(scratch: Path, name: str) -> str:
-    """The last that a process said; the traceback that it may name is kept in the project."""
-    if (scratch / "logs").exists():
-        shutil.copytree(scratch / "logs", "logs", dirs_exist_ok=True)
+def _failure(scratch: Path, name: str, kept: Path) -> str:
+    """The last that a process said; the note that it may name, with the traceback, is kept."""
     lines = _log(scratch, name).read_text(encoding="utf-8").splitlines()
-    return lines[-1].replace(f"{scratch}/", "") if lines else f"{name}: ended without a word"
+    said = lines[-1] if lines else f"{name}: ended without a word"
+    for note in (scratch / "logs").rglob("*.txt"):
+        if str(note) in said:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(note, kept)
+            said = said.replace(str(note), str(kept))
+    return said.replace(f"{scratch}/", "")
 
 
 def _epochs(scratch: Path) -> int:
