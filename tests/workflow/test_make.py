@@ -38,7 +38,9 @@ def test_a_notebook_shows_the_study_that_was_named(here):
     ]
     source = workflow().notebook("normalization")
     source.parent.mkdir()
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), source)
+    kernel = {"name": "python3", "display_name": "", "language": "python"}
+    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(made, source)
     shutil.copy("params.yaml", "other.yaml")
 
     def shown(*options):
