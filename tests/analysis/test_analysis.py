@@ -74,6 +74,21 @@ def test_effect_of_schedules_by_hand():
     assert shown.loc[("learning rate", "polynomial"), "Bop2ndOrder, corrected"] == "–"
 
 
+def test_a_schedule_is_less_the_runs_without_one_that_share_its_seeds():
+    """Seed 0 has 40 % with and without it; the other seeds of `none` have 50."""
+    column = "val_top1_percent"
+    without = [
+        {column: value, "run": f"none{seed}", "setting": "none", "seed": seed}
+        for seed, value in enumerate([40.0, 50.0, 50.0, 50.0, 50.0])
+    ]
+    same = {column: 40.0, "gamma": POLYNOMIAL, "seed": 0}
+    table = schedules.effects(made_up("schedules", [*without, same])).set_index("target")
+    assert table.loc["gamma", "effect"] == 0 and table.loc["gamma", "against_runs"] == "none0"
+    assert table.loc["none", "mean"] == 48, "of all its seeds"
+    other = schedules.effects(made_up("schedules", [*without, {**same, "seed": 5}]))
+    assert np.isnan(other["effect"].iloc[-1]) and other["against_runs"].iloc[-1] == ""
+
+
 def test_normalization_table_is_norm_by_optimizer():
     column = "val_top1_percent"
     records = made_up(

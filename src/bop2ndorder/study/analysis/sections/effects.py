@@ -8,9 +8,10 @@ import pandas as pd
 
 from ..exhibits import signed, signed_interval
 from ..records import Records
-from ..statistics import Contrast, Model, joined
+from ..statistics import Contrast, Model, joined, mean_interval
 
 COLUMNS = ("estimate", "low", "high", "half_width", "n", "metric", "weights", "experiment")
+PAIRED = ("difference", "low", "high", "n", "metric", "runs", "against_runs")
 NOTHING = Contrast(np.nan, np.nan, 0)
 
 
@@ -49,6 +50,26 @@ def effect_row(records: Records, model: Model | None, weights: Mapping[str, floa
     values = (found.estimate, found.low, found.high, half, fewest, records.accuracy, words)
     row = dict(zip(COLUMNS, (*values, records.experiment), strict=True))
     return {**row, "runs": joined(runs["run"])}
+
+
+def paired(of: pd.DataFrame, against: pd.DataFrame, metric: str) -> dict:
+    """One setting less another, over the seeds that both have.
+
+    Args:
+        of, against: their rows of `Records.runs`; those without a value are left out.
+        metric: column to compare.
+
+    Returns:
+        difference (points; empty where no seed is shared), low, high (95 %), n (seeds), metric,
+        runs and against_runs (ids of the runs that are compared).
+    """
+    of, against = (runs.dropna(subset=[metric]) for runs in (of, against))
+    of, against = of[of["seed"].isin(against["seed"])], against[against["seed"].isin(of["seed"])]
+    means = [runs.groupby("seed")[metric].mean() for runs in (of, against)]
+    found = mean_interval(means[0] - means[1])
+    return dict(
+        zip(PAIRED, [*found, metric, joined(of["run"]), joined(against["run"])], strict=True)
+    )
 
 
 def seeds_for(half_width: float, n: int, wanted: float) -> int | None:

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, interval, signed
 from ..names import number_text, schedule_kind, schedule_start, schedule_text
 from ..records import ACCURACY, Records
-from ..statistics import joined, mean_interval, over_seeds
+from ..statistics import over_seeds
 from ..style import legend_below, panels
 from .curves import band
-from .effects import effect_cell
+from .effects import PAIRED, effect_cell, paired
 
 KEYS = ["decay", "gamma_start", "gamma", "times"]
 CONSTANT, DECAYING = "constant", "decaying"
@@ -79,9 +79,9 @@ def accuracy(records: Records) -> pd.DataFrame:
     flips = runs.groupby(KEYS, sort=False)["flip_rate"].mean().reset_index()
     rows = []
     for row in table.itertuples():
-        here = runs[(runs["gamma"] == row.gamma) & runs[records.accuracy].notna()]
+        here = runs[runs["gamma"] == row.gamma]
         one, other = here[here["times"] == row.times], here[here["times"] == 0]
-        rows.append(_paired(one, other, records.accuracy))
+        rows.append(paired(one, other, records.accuracy))
     effects = pd.DataFrame(rows)[[*EFFECT, "against_runs"]].rename(columns=EFFECT)
     table = table.merge(flips, on=KEYS).join(effects)
     return table.sort_values(["decay", "gamma_start", "times"], ignore_index=True)
@@ -99,9 +99,9 @@ def collapse(records: Records) -> pd.DataFrame:
     for (decay, times), here in runs.groupby(["decay", "times"]):
         by_gamma = [of_gamma for _, of_gamma in here.groupby("gamma_start")]
         if len(by_gamma) > 1:
-            found = _paired(by_gamma[-1], by_gamma[0], records.accuracy)
+            found = _gammas(by_gamma[-1], by_gamma[0], records.accuracy)
             rows.append({"decay": decay, "times": times, **found})
-    return pd.DataFrame(rows, columns=["decay", "times", *PAIRED])
+    return pd.DataFrame(rows, columns=["decay", "times", "gamma", *PAIRED])
 
 
 def against_decay(records: Records) -> pd.DataFrame:
@@ -117,22 +117,14 @@ def against_decay(records: Records) -> pd.DataFrame:
     for (gamma, times), here in constant.groupby(["gamma_start", "times"]):
         other = without[without["gamma_start"] == gamma]
         if len(other):
-            rows.append({"times": times, **_paired(here, other, records.accuracy)})
-    return pd.DataFrame(rows, columns=["times", *PAIRED])
+            rows.append({"times": times, **_gammas(here, other, records.accuracy)})
+    return pd.DataFrame(rows, columns=["times", "gamma", *PAIRED])
 
 
-PAIRED = ("gamma", "difference", "low", "high", "n", "metric", "runs", "against_runs")
-
-
-def _paired(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> dict:
-    """Difference between two settings, over the seeds that both have."""
-    first, second = first.set_index("seed"), second.set_index("seed")
-    gammas = " against ".join(runs["gamma"].iloc[0] for runs in (first, second) if len(runs))
-    seeds = first.index.intersection(second.index)
-    first, second = first.loc[seeds], second.loc[seeds]
-    found = mean_interval(first[metric] - second[metric])
-    ids = joined(first["run"]), joined(second["run"])
-    return dict(zip(PAIRED, [gammas, *found, metric, *ids], strict=True))
+def _gammas(of: pd.DataFrame, against: pd.DataFrame, metric: str) -> dict:
+    """`paired` of two gammas, and both as text."""
+    gammas = " against ".join(runs["gamma"].iloc[0] for runs in (of, against))
+    return {"gamma": gammas, **paired(of, against, metric)}
 
 
 def accuracy_table(records: Records) -> Table:

@@ -11,7 +11,7 @@ from ..records import ACCURACY, HYPERPARAMETERS, Records
 from ..statistics import difference, over_seeds
 from ..style import legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, history_of
-from .effects import apart, contrast_of, model_of
+from .effects import apart, contrast_of, model_of, paired
 
 SCHEDULED = (*HYPERPARAMETERS, "lr")
 TARGETS = {"lr": "learning rate"}
@@ -50,19 +50,20 @@ def effects(records: Records) -> pd.DataFrame:
 
     Returns:
         optimizer, target (what is scheduled: a hyperparameter, "all", or several joined by +),
-        schedule (none, exponential, polynomial), those of `over_seeds`, effect (points; empty
-        where it has no seed in common with those without any) and against_runs (their ids).
+        schedule (none, exponential, polynomial), those of `over_seeds`, effect (points, over
+        the seeds that both have; empty where they share none) and against_runs (ids of the runs
+        without any that it is less than).
     """
     runs = _scheduled(records)
-    accuracy = over_seeds(runs, KEYS, records.accuracy)
-    base = accuracy[accuracy["schedule"] == "none"].set_index("optimizer")
-    pairs = runs.set_index(["optimizer", "seed"]).index
-    paired = pd.Series(pairs.isin(pairs[runs["schedule"] == "none"]), runs.index)
-    comparable = paired.groupby([runs[key] for key in KEYS], sort=False).any().to_numpy()
-    effect = accuracy["mean"] - accuracy["optimizer"].map(base["mean"])
-    return accuracy.assign(
-        effect=effect.where(comparable),
-        against_runs=accuracy["optimizer"].map(base["runs"]),
+    settings = {key: of_one for key, of_one in runs.groupby(KEYS, sort=False)}
+    found = [
+        paired(of_one, runs[(runs["optimizer"] == key[0]) & (runs["schedule"] == "none")],
+               records.accuracy)
+        for key, of_one in settings.items()
+    ]  # fmt: skip
+    return over_seeds(runs, KEYS, records.accuracy).assign(
+        effect=[one["difference"] for one in found],
+        against_runs=[one["against_runs"] for one in found],
     )
 
 
@@ -87,7 +88,7 @@ def accuracy_table(records: Records) -> Table:
         "table",
         "Accuracy with each schedule",
         "Validation accuracy in percent after the last epoch; in brackets the difference from the "
-        "same optimizer without schedules, in points, where both have a seed in common.",
+        "same optimizer without schedules, in points, over the seeds that both have.",
         table,
         shown.rename(columns={"target": "scheduled"}),
     )
