@@ -1,6 +1,8 @@
 """How optimizers, networks, hyperparameters and schedules are called and coloured in results."""
 
 import re
+from collections.abc import Iterable, Mapping
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -30,6 +32,8 @@ COLOURS = {
     "latent": "#555555",
     "sign": "#000000",
 }
+# For what has no colour of its own, in turn.
+OTHERS = ("#009E73", "#CC79A7", "#D55E00", "#0072B2")
 SCHEDULES = {"none": "#777777", "exponential": "#E69F00", "polynomial": "#56409C"}
 SOURCES = Names(
     digits="handwritten digits", cifar10="CIFAR-10", imagenette="Imagenette", imagenet="ImageNet"
@@ -41,6 +45,12 @@ SYMBOLS = {
     "threshold": "threshold",
     "lr": "learning rate of the real weights",
 }
+
+
+def coloured(known: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Name -> colour: those that are known, then the names that have none of their own."""
+    others = [name for name in dict.fromkeys(names) if name not in known]
+    return {**known, **dict(zip(others, cycle(OTHERS)))}
 
 
 def schedule_start(value: Any) -> float | None:

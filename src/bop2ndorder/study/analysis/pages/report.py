@@ -108,14 +108,22 @@ def trained(scale: str, runs: Iterable[Run]) -> str:
         for (name, source), widths in networks.items()
     ]
     # Of runs that stop early, schedules alone go by their epochs.
-    epochs = sorted({run.settings.epochs for run in runs if run.settings.stop_after is None})
-    span = f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
-    steps = sorted({run.settings.stop_after for run in runs} - {None})
-    short = f"{steps[0]} steps, or for " if steps else ""
+    epochs = {run.settings.epochs for run in runs if run.settings.stop_after is None}
+    steps = {run.settings.stop_after for run in runs} - {None}
+    lengths = [
+        f"for {_span(counts)} {what}"
+        for counts, what in ((steps, "steps"), (epochs, "epochs"))
+        if counts
+    ]
     return (
         f"This page reports {len(runs):,} trainings at the scale {scale} ({SCALES[scale]}): "
-        f"{listed(parts)}, for {short}{span} epochs."
+        f"{listed(parts)}, {', or '.join(lengths)}."
     )
+
+
+def _span(counts: set[int]) -> str:
+    """2 to 30, or 2 alone."""
+    return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def judged(runs: Iterable[Run], first_seed: int) -> str:

@@ -1,5 +1,9 @@
 """Sections 5.1.2 and 5.1.3: accuracy along each hyperparameter."""
 
+import json
+from functools import reduce
+from typing import Any
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -39,9 +43,10 @@ def finding(records: Records) -> str:
 
 def accuracy_table(records: Records) -> Table:
     """Every setting of every axis."""
-    accuracy = _along_axes(records).rename(columns={"name": "part"}).drop(columns="setting")
+    along = _along_axes(records)
+    accuracy = along.rename(columns={"name": "part"}).drop(columns=["setting", "axis"])
     shown = {
-        "varied": accuracy["part"],
+        "varied": [_varied(row) for row in along.itertuples()],
         **accuracy[[*HYPERPARAMETERS]].map(schedule_text),
         "validation accuracy (%)": [accuracy_cell(row) for row in accuracy.itertuples()],
     }
@@ -54,9 +59,18 @@ def accuracy_table(records: Records) -> Table:
     )
 
 
+def _varied(row: Any) -> str:
+    """What an axis varies; with its value where no column of the table has it."""
+    if row.name in HYPERPARAMETERS:
+        return row.name
+    value = reduce(dict.__getitem__, row.axis.split("."), json.loads(row.setting))
+    return f"{row.name} {value if isinstance(value, str) else schedule_text(value)}"
+
+
 def axes_picture(records: Records) -> Picture | None:
-    """One panel a hyperparameter, the others held at the centre."""
+    """One panel a hyperparameter of the flips, the others held at the centre."""
     along, centre = _along_axes(records), _centre(records)
+    along = along[along["name"].isin(HYPERPARAMETERS)]
     if along["mean"].isna().all():
         return None
     runs = _numeric(records.runs[records.runs["axis"].notna()])
@@ -94,7 +108,8 @@ def _numeric(runs: pd.DataFrame) -> pd.DataFrame:
 def _along_axes(records: Records) -> pd.DataFrame:
     runs = records.runs[records.runs["axis"].notna()]
     runs = _numeric(runs).assign(name=runs["arm"])
-    return over_seeds(runs, ["name", "setting", "optimizer", *HYPERPARAMETERS], records.accuracy)
+    by = ["name", "axis", "setting", "optimizer", *HYPERPARAMETERS]
+    return over_seeds(runs, by, records.accuracy)
 
 
 def _centre(records: Records) -> str | None:

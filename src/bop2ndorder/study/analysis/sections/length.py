@@ -36,6 +36,7 @@ ARMS = {
     "biased_gamma": (f"{OPTIMIZERS['biased']}, larger gamma", COLOURS["biased"], "D", ""),
     "bop_gamma": ("Bop, larger gamma", COLOURS["bop"], "D", ""),
 }
+OTHER = ("#777777", "v", ":")  # colour, marker and line of an arm that is not among these
 SLOPE = "slope"
 
 
@@ -109,7 +110,12 @@ def differences(records: Records) -> pd.DataFrame:
 def _arms(records: Records) -> pd.DataFrame:
     """One row an arm: arm, name (without its epochs) and epochs."""
     arms = records.runs.drop_duplicates("arm")[["arm", "epochs"]]
-    return arms.assign(name=arms["arm"].str.rpartition("_")[0])
+    return arms.assign(name=arms["arm"].str.replace(r"_\d+$", "", regex=True))
+
+
+def _style(name: str) -> tuple[str, str, str, str]:
+    """Name for readers, colour, marker and line of an arm."""
+    return ARMS.get(name, (name.replace("_", " "), *OTHER))
 
 
 def _pair(arms: pd.DataFrame, pair: str, epochs: int) -> dict[str, float]:
@@ -162,7 +168,7 @@ def arms_table(records: Records) -> Table:
     table = over_seeds(records.runs.merge(arms, on="arm"), ["arm", "name", "epochs"],
                        records.accuracy)  # fmt: skip
     shown = {
-        "optimizer": [ARMS[name][0] for name in table["name"]],
+        "optimizer": [_style(name)[0] for name in table["name"]],
         "epochs": table["epochs"].astype(str),
         ACCURACY[records.accuracy]: [accuracy_cell(row) for row in table.itertuples()],
         "seeds": [f"{row.n} of {row.planned}" for row in table.itertuples()],
@@ -230,7 +236,7 @@ def _draw_arms(axes: Axes, records: Records) -> None:
     arms = _arms(records).drop(columns="epochs")
     runs = records.runs.merge(arms, on="arm").dropna(subset=[records.accuracy])
     for name, here in runs.groupby("name", sort=False):
-        label, colour, marker, line = ARMS[name]
+        label, colour, marker, line = _style(name)
         axes.scatter(here["epochs"], here[records.accuracy], s=14, color=colour, alpha=0.35,
                      linewidth=0)  # fmt: skip
         mean = here.groupby("epochs")[records.accuracy].mean()

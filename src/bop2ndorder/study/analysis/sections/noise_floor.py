@@ -21,6 +21,8 @@ EFFECT = {"difference": "effect", "low": "effect_low", "high": "effect_high"}
 
 
 def exhibits(records: Records) -> Exhibits:
+    if _runs(records).empty:
+        return []
     return [
         accuracy_picture(records),
         accuracy_table(records),
@@ -75,6 +77,8 @@ def accuracy(records: Records) -> pd.DataFrame:
         effect_high, and against_runs (ids of the runs without).
     """
     runs = _runs(records)
+    if runs.empty:
+        return pd.DataFrame(columns=[*KEYS, "mean", *EFFECT.values()])
     table = over_seeds(runs, KEYS, records.accuracy)
     flips = runs.groupby(KEYS, sort=False)["flip_rate"].mean().reset_index()
     rows = []
@@ -147,7 +151,8 @@ def accuracy_table(records: Records) -> Table:
         "table",
         "Accuracy over threshold / noise floor",
         "Validation accuracy after the last epoch, mean and standard deviation over seeds; in "
-        "brackets the 95 % interval of the difference, paired by seed (Student's t).",
+        "brackets the 95 % interval of the difference, paired by seed (Student's t)."
+        + _left_out(records),
         table,
         pd.DataFrame(shown),
     )
@@ -256,11 +261,22 @@ def _draw_line(axes: Axes, runs: pd.DataFrame, column: str, place: int, label: s
 
 
 def _runs(records: Records) -> pd.DataFrame:
-    """The runs with decay, gamma_start, gamma as text, and times."""
-    runs = records.runs
+    """The runs whose threshold is in noise floors: decay, gamma_start, gamma as text, times."""
+    runs = records.runs[_in_floors(records)]
     return runs.assign(
         decay=np.where(runs["gamma"].map(schedule_kind) == "none", CONSTANT, DECAYING),
         gamma_start=runs["gamma"].map(schedule_start),
         gamma=runs["gamma"].map(schedule_text),
         times=runs["threshold"].map(lambda threshold: threshold["times"]),
     )
+
+
+def _in_floors(records: Records) -> pd.Series:
+    return records.runs["threshold"].map(schedule_kind) == "noise_floor"
+
+
+def _left_out(records: Records) -> str:
+    """For captions: how many runs are not among these."""
+    count = int((~_in_floors(records)).sum())
+    total = len(records.runs)
+    return f" {count} of {total} runs, with another threshold, are left out." if count else ""

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, signed
-from ..names import OPTIMIZERS, SCHEDULES, schedule_kind, slug
+from ..names import OPTIMIZERS, SCHEDULES, Names, coloured, schedule_kind, slug
 from ..records import ACCURACY, HYPERPARAMETERS, Records
 from ..statistics import difference, over_seeds
 from ..style import legend_below, panels
@@ -14,7 +14,7 @@ from .curves import LINE, describe_curve, draw_curves, history_of
 from .effects import apart, contrast_of, model_of, paired
 
 SCHEDULED = (*HYPERPARAMETERS, "lr")
-TARGETS = {"lr": "learning rate"}
+TARGETS = Names(lr="learning rate")
 
 
 def exhibits(records: Records) -> Exhibits:
@@ -50,17 +50,16 @@ def effects(records: Records) -> pd.DataFrame:
 
     Returns:
         optimizer, target (what is scheduled: a hyperparameter, "all", or several joined by +),
-        schedule (none, exponential, polynomial), those of `over_seeds`, effect (points, over
-        the seeds that both have; empty where they share none) and against_runs (ids of the runs
-        without any that it is less than).
+        schedule (its kind; none, or several joined by +), those of `over_seeds`, effect
+        (points, over the seeds that both have; empty where they share none) and against_runs
+        (ids of the runs without any that it is less than).
     """
     runs = _scheduled(records)
-    settings = {key: of_one for key, of_one in runs.groupby(KEYS, sort=False)}
+    without = {name: own for name, own in runs[runs["schedule"] == "none"].groupby("optimizer")}
     found = [
-        paired(of_one, runs[(runs["optimizer"] == key[0]) & (runs["schedule"] == "none")],
-               records.accuracy)
-        for key, of_one in settings.items()
-    ]  # fmt: skip
+        paired(own, without.get(optimizer, own.iloc[:0]), records.accuracy)
+        for (optimizer, *_), own in runs.groupby(KEYS, sort=False)
+    ]
     return over_seeds(runs, KEYS, records.accuracy).assign(
         effect=[one["difference"] for one in found],
         against_runs=[one["against_runs"] for one in found],
@@ -80,7 +79,7 @@ def accuracy_table(records: Records) -> Table:
             for row in table.itertuples()
         ],
         optimizer=table["optimizer"].map(OPTIMIZERS),
-        target=table["target"].map(lambda name: TARGETS.get(name, name)),
+        target=table["target"].map(TARGETS),
     )
     shown = cells.set_index(["target", "schedule", "optimizer"])["cell"].unstack(sort=False)
     shown = shown.fillna("–").rename_axis(columns=None).reset_index()
@@ -101,7 +100,8 @@ def effect_picture(records: Records) -> Picture | None:
     if table.empty:
         return None
     targets = list(dict.fromkeys(table["target"]))
-    kinds = [name for name in SCHEDULES if (table["schedule"] == name).any()]
+    colours = coloured(SCHEDULES, table["schedule"])
+    kinds = [name for name in colours if (table["schedule"] == name).any()]
     optimizers = list(dict.fromkeys(table["optimizer"]))
     figure, [row] = panels(1, len(optimizers), 0.55 * len(targets) + 1.3, sharex=True,
                            sharey=True)  # fmt: skip
@@ -111,16 +111,15 @@ def effect_picture(records: Records) -> Picture | None:
             y = targets.index(line.target) + 0.28 * (
                 kinds.index(line.schedule) - (len(kinds) - 1) / 2
             )
-            colour = SCHEDULES[line.schedule]
+            colour = colours[line.schedule]
             axes.plot([0, line.effect], [y, y], color=colour, linewidth=2.2, alpha=0.6)
             axes.plot(line.effect, y, "o", color=colour, markersize=7)
         axes.set(title=OPTIMIZERS[optimizer], xlabel="change of accuracy (points)")
         axes.grid(False, axis="y")
-    row[0].set_yticks(range(len(targets)), [TARGETS.get(name, name) for name in targets])
+    row[0].set_yticks(range(len(targets)), [TARGETS[name] for name in targets])
     row[0].set_ylim(len(targets) - 0.5, -0.5)
     handles = [
-        Line2D([], [], color=SCHEDULES[name], marker="o", linewidth=2.2, label=name)
-        for name in kinds
+        Line2D([], [], color=colours[name], marker="o", linewidth=2.2, label=name) for name in kinds
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return Picture(
@@ -143,6 +142,7 @@ def convergence(records: Records) -> Picture | None:
         return None
     targets = [name for name in dict.fromkeys(runs["target"]) if name != "none"]
     optimizers = list(dict.fromkeys(runs["optimizer"]))
+    colours = coloured(SCHEDULES, runs["schedule"])
     figure, grid = panels(
         len(optimizers), max(len(targets), 1), 2.1 * len(optimizers) + 0.9, sharex=True,
         sharey=True,
@@ -151,10 +151,10 @@ def convergence(records: Records) -> Picture | None:
         of_one = history[history["optimizer"] == optimizer]
         for target, axes in zip(targets or ["none"], row, strict=True):
             here = of_one[of_one["target"].isin([target, "none"])]
-            draw_curves(axes, here, records.curve, SCHEDULES, dict.fromkeys(SCHEDULES, ""))
+            draw_curves(axes, here, records.curve, colours, dict.fromkeys(colours, ""))
             axes.set(ylabel="", xlabel="")
             if row is grid[0]:
-                axes.set_title(TARGETS.get(target, target))
+                axes.set_title(TARGETS[target])
         row[-1].annotate(
             OPTIMIZERS[optimizer], (1.04, 0.5), xycoords="axes fraction", rotation=-90,
             va="center", fontsize=9.5,

@@ -1,0 +1,73 @@
+"""What params.yaml may say besides what it says: every section still shows what there is."""
+
+import pytest
+from studies import ROOT, keep, read
+from synthetic import write_records
+
+from bop2ndorder.study.analysis.exhibits import Table
+from bop2ndorder.study.analysis.records import load_records
+from bop2ndorder.study.analysis.sections import section_of
+from bop2ndorder.study.analysis.sections.experiments import exhibits_of
+from bop2ndorder.study.config.study import check
+
+DOWN = {"kind": "polynomial", "start": 1e-3, "end": 1e-6}
+TENTHS = {"kind": "exponential", "start": 1e-3, "rate": 0.1, "every": 2}
+FLOOR = {"kind": "noise_floor", "times": 1.0}
+STEPS = {"kind": "steps_of_m", "times": 10.0}
+LATENT = {"optimizer": {"name": "latent"}}
+SECOND = {"name": "bop2ndorder", "gamma": 1e-3, "sigma": 1e-3, "threshold": 1e-6}
+CHOSEN = "optimizer.threshold"
+
+
+def arm(**changes):
+    return {"arms": {"other_12": {"set": changes}}}
+
+
+# Experiment, what is laid over it, and what readers see of that.
+EDITS = [
+    ("schedules", arm(optimizer={"gamma": DOWN, "sigma": TENTHS}), "polynomial+exponential"),
+    ("schedules", arm(optimizer={"threshold": FLOOR}), "noise_floor"),
+    ("schedules", arm(optimizer={"threshold": STEPS}), "steps_of_m"),
+    ("length", arm(**LATENT, epochs=4), "other"),
+    ("length", arm(optimizer=SECOND, epochs=4), "other"),
+    ("noise_floor", {"grid": {CHOSEN: [1e-6, FLOOR, STEPS]}}, "4 of 6 runs, with another"),
+    ("noise_floor", {"grid": {CHOSEN: [1e-6]}}, "Every run"),
+    ("rules", arm(**LATENT), "other"),
+    ("grid", arm(optimizer=SECOND), "other"),
+    ("mechanism", arm(**LATENT), "other"),
+    ("normalization", {"grid": {"optimizer.bias_correction": ["adam"]}}, "Adam's correction"),
+    ("hyperparameters", {"axes": {"optimizer.eps": [1e-8, 1e-7]}}, "eps 1e-7"),
+    ("hyperparameters", {"axes": {"lr": [1e-3, 1e-2]}}, "lr 1e-3"),
+    (
+        "hyperparameters",
+        {"axes": {"optimizer.bias_correction": ["none", "adam"]}},
+        "bias_correction adam",
+    ),
+    ("cifar10", arm(optimizer=SECOND), "other"),
+]
+
+
+def edited(experiment, changes):
+    document = keep(read(ROOT), experiment)
+    sizes = document["scales"]["quick"]["experiments"][experiment]
+    for key, value in changes.items():
+        own = document["experiments"][experiment]
+        own[key] = {**own.get(key, {}), **value}
+        if key in ("grid", "axes") and key in sizes:
+            sizes[key] = {**sizes[key], **value}
+    return check(document)
+
+
+@pytest.mark.parametrize(("experiment", "changes", "said"), EDITS)
+def test_sections_show_what_params_yaml_accepts(tmp_path, experiment, changes, said):
+    entries = edited(experiment, changes).entries("quick")
+    write_records(entries, tmp_path)
+    records = load_records(entries, tmp_path, "quick")
+    shown = exhibits_of(records)
+    section = section_of(experiment).load()
+    section.headline(records)
+    texts = [section.finding(records)]
+    for one in shown.values():
+        texts += [one.title, one.caption]
+        texts += one.shown.astype(str).to_csv().split(",") if isinstance(one, Table) else []
+    assert said in " ".join(texts)
