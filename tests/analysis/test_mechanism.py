@@ -141,11 +141,27 @@ def test_rules_are_named_and_what_is_missing_is_a_dash(study, tmp_path):
     )
     assert mechanism.finding(records) == (
         "With 1 of 2 settings (5.1, corrected) the threshold holds back at most 0.0020 % of the "
-        "weights that would flip without it. They are Bop with a threshold of 0: they flip by the "
-        "sign of m alone, and dividing by the root of the second moment does nothing. It does hold "
+        "weights that would flip without it: they flip by the sign of m alone, as Bop does with a "
+        "threshold of 0, and dividing by the root of the second moment does nothing. It does hold "
         "back 91.3 % with Bop."
     )
     assert mechanism.headline(records)["bop"].keys() == {"held", "off", "wait", "threshold_steps"}
+
+
+def test_a_finding_tells_bop_from_bop2ndorder_and_agrees_with_the_table(study, tmp_path):
+    """A Bop that holds nothing divides by nothing; 0.2 % held and 3 % apart are no sign rule."""
+    differs = [{**NONE[0], "off": 0.002 * NONE[0]["due"], "disagree/sign": 0.03}]
+    records = loaded(study, tmp_path, {"bop": NONE, "biased_5_2": NONE, "constant_5_1": differs})
+    rules = mechanism.facts(records).set_index("arm")["rule"]
+    assert rules["constant_5_1"] == "a threshold in part"
+    assert mechanism.finding(records) == (
+        "With 1 of 3 settings (5.2, biased) the threshold holds back at most 0.0020 % of the "
+        "weights that would flip without it: they flip by the sign of m alone, as Bop does with a "
+        "threshold of 0, and dividing by the root of the second moment does nothing. With 1 of 3 "
+        "settings (Bop) the threshold holds back at most 0.0020 % of the weights that would flip "
+        "without it: they flip by the sign of m alone. It holds back little, but of what the rule "
+        "or the sign rule flips, one alone flips 3.0 % with 5.1, corrected."
+    )
 
 
 def test_on_cifar10_held_is_set_beside_what_was_found_before(study, tmp_path):

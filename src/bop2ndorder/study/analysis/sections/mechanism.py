@@ -43,6 +43,12 @@ NAMES = {
 NOTHING, PART = 1, 50
 # Gamma times steps below which m is still the sum of all gradients, times gamma.
 SUM = 0.1
+SIGNS = "the sign"  # what the words for a rule that has no threshold in effect begin with
+AS_BOP = (
+    ", as Bop does with a threshold of 0, and dividing by the root of the second moment does "
+    "nothing"
+)
+OTHERWISE = "It holds back little, but of what the rule or the sign rule flips, one alone flips"
 SHARES = {"held": "held", "off": "off", "disagree": "against the sign rule"}
 
 
@@ -62,18 +68,22 @@ def finding(records: Records) -> str:
     table = facts(records).dropna(subset="held")
     if table.empty:
         return ""
-    some, none = table[table["held"] >= NOTHING], table[table["held"] < NOTHING]
+    signs, second = table["rule"].str.startswith(SIGNS), table["optimizer"] != "bop"
     said = []
-    if len(none):
-        said.append(
-            f"With {len(none)} of {len(table)} settings ({_list(none['name'])}) the threshold "
-            f"holds back at most {_percent(none['held'].max())} % of the weights that would flip "
-            "without it. They are Bop with a threshold of 0: they flip by the sign of m alone, and "
-            "dividing by the root of the second moment does nothing."
-        )
-    if len(some):
-        each = [f"{_percent(row.held)} % with {row.name}" for row in some.itertuples()]
-        said.append(f"It does hold back {'; '.join(each)}.")
+    for rows, more in ((table[signs & second], AS_BOP), (table[signs & ~second], "")):
+        if len(rows):
+            said.append(
+                f"With {len(rows)} of {len(table)} settings ({_list(rows['name'])}) the threshold "
+                f"holds back at most {_percent(rows['held'].max())} % of the weights that would "
+                f"flip without it: they flip by the sign of m alone{more}."
+            )
+    for rows, share, does in (
+        (table[~signs & (table["held"] >= NOTHING)], "held", "It does hold back"),
+        (table[~signs & (table["held"] < NOTHING)], "disagree", OTHERWISE),
+    ):
+        if len(rows):
+            each = zip(rows[share].map(_percent), rows["name"], strict=True)
+            said.append(f"{does} {'; '.join(f'{value} % with {name}' for value, name in each)}.")
     return " ".join(said)
 
 
@@ -81,9 +91,9 @@ def facts(records: Records) -> pd.DataFrame:
     """One row an arm, over the steps that were audited and all seeds.
 
     Returns:
-        arm, name, network (with its width), width, gamma, sigma, threshold (as text), gamma_total
-        (gamma summed over the steps of the whole schedule), steps (that were made), held, off,
-        disagree (percent), wait (steps), threshold_steps, noted (percent held before, as text),
+        arm, name, optimizer, network (with its width), width, gamma, sigma, threshold (as text),
+        gamma_total (gamma summed over the steps of the whole schedule), steps (that were made),
+        held, off, disagree (percent), wait (steps), threshold_steps, noted (percent held before, as text),
         agrees (yes, no, or empty where nothing was noted), rule (in words), runs (ids).
     """
     rows = []
@@ -102,6 +112,7 @@ def facts(records: Records) -> pd.DataFrame:
             {
                 "arm": arm,
                 "name": _name(arm),
+                "optimizer": runs["optimizer"].iloc[0],
                 "network": f"{NETWORKS[settings.network.name]} {width:g}",
                 "width": width,
                 **{name: schedule_text(runs[name].iloc[0]) for name in HYPERPARAMETERS},
@@ -175,7 +186,7 @@ def _rule(held: float, disagree: float, gamma_total: float) -> str:
         return "a threshold"
     if share >= NOTHING:
         return "a threshold in part"
-    return "the sign of the sum of all gradients" if gamma_total < SUM else "the sign of m"
+    return f"{SIGNS} of the sum of all gradients" if gamma_total < SUM else f"{SIGNS} of m"
 
 
 def mechanism_table(records: Records) -> Table:
