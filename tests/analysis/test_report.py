@@ -183,7 +183,8 @@ def test_provenance_counts_what_differs():
     ]
     assert found["Versions"] == ["python 3.11.2"]
     found = dict(provenance([RECORD, lost], planned=2, classes=[]))
-    assert found["Training time"] == ["90 s in all"]
+    assert found["Training time"] == ["90 s in the 1 of 2 records that tell"]
+    assert dict(provenance([lost], planned=2, classes=[]))["Training time"] == ["unknown"]
     assert {found[name][1] for name in ("Hardware", "Numerics", "Versions")} == {"unknown (1 run)"}
 
 

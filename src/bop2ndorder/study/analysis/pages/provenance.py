@@ -17,7 +17,10 @@ def provenance(records: list[dict], planned: int, classes: Classes) -> list[tupl
         planned: number of runs of the scale.
         classes: the codes that were shown to do the same (`read_classes`).
     """
-    seconds = sum(record["train_seconds"] or 0 for record in records)
+    known = [record["train_seconds"] for record in records if record["train_seconds"] is not None]
+    told = f"{duration(sum(known))} in all" if known or not records else "unknown"
+    if known and len(known) < len(records):
+        told = f"{duration(sum(known))} in the {len(known)} of {len(records)} records that tell"
     commits = [
         f"{(record['commit'] or 'unknown')[:12]}{' with changes' if record['dirty'] else ''}"
         for record in records
@@ -28,7 +31,7 @@ def provenance(records: list[dict], planned: int, classes: Classes) -> list[tupl
     ]
     return [
         ("Runs", [f"{len(records)} of {planned} have a record"]),
-        ("Training time", [f"{duration(seconds)} in all"]),
+        ("Training time", [told]),
         ("Data", _counted(data)),
         ("Hardware", _counted(_hardware(record) for record in records)),
         ("Numerics", _counted(_pairs(record["numerics"]) for record in records)),
