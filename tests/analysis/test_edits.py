@@ -4,7 +4,7 @@ import pytest
 from studies import ROOT, keep, read
 from synthetic import write_records
 
-from bop2ndorder.study.analysis.exhibits import Table
+from bop2ndorder.study.analysis.exhibits import Picture
 from bop2ndorder.study.analysis.records import load_records
 from bop2ndorder.study.analysis.sections import section_of
 from bop2ndorder.study.analysis.sections.experiments import exhibits_of
@@ -66,8 +66,28 @@ def test_sections_show_what_params_yaml_accepts(tmp_path, experiment, changes, s
     shown = exhibits_of(records)
     section = section_of(experiment).load()
     section.headline(records)
-    texts = [section.finding(records)]
-    for one in shown.values():
-        texts += [one.title, one.caption]
-        texts += one.shown.astype(str).to_csv().split(",") if isinstance(one, Table) else []
-    assert said in " ".join(texts)
+    assert said in " ".join([section.finding(records), *map(text_of, shown.values())])
+
+
+JUDGED = ("normalization", "hyperparameters", "schedules", "rules", "length", "grid", "noise_floor")
+
+
+@pytest.mark.parametrize("experiment", JUDGED)
+def test_what_is_judged_on_test_images_is_called_so(tmp_path, experiment):
+    """The curves alone are of validation images, which they say otherwise."""
+    entries = edited(experiment, {"set": {"judged_on": "test"}}).entries("quick")
+    write_records(entries, tmp_path)
+    records = load_records(entries, tmp_path, "quick")
+    shown = exhibits_of(records).values()
+    text = " ".join(map(text_of, shown))
+    assert "alidation accuracy" not in text and "Test accuracy" in text
+    pictures = [one for one in shown if isinstance(one, Picture) and one.name != "convergence"]
+    labels = [axes.get_ylabel() for one in pictures for axes in one.figure.axes]
+    assert not any("validation" in label for label in labels)
+    assert "val_top1" not in str(section_of(experiment).load().headline(records))
+
+
+def text_of(shown):
+    """All that readers see of a table, or beside a picture."""
+    said = shown.seen if isinstance(shown, Picture) else shown.shown.astype(str).to_csv()
+    return f"{shown.title} {shown.caption} {said}"

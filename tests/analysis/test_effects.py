@@ -1,5 +1,7 @@
 """Differences between arms, and the sections that are made of them, against other computations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +25,7 @@ from bop2ndorder.study.analysis.sections.effects import (
     seeds_for,
 )
 from bop2ndorder.study.analysis.sections.reaching import sooner
-from bop2ndorder.study.analysis.statistics import Contrast
+from bop2ndorder.study.analysis.statistics import Contrast, Model
 
 COLUMN = "val_top1_percent"
 NOISE = [0.3, -0.5, 0.2, 0.4, -0.1, -0.3]
@@ -106,7 +108,10 @@ def test_biased_less_bop_is_the_sum_of_its_steps_by_both_paths():
     assert main["sign_less_biased"] == pytest.approx(0.5)
     assert main["biased_less_bop"] == pytest.approx(3.0)
     said = rules.finding(records)
-    assert said.startswith("Bop2ndOrder (biased) with 5.2's schedules is 7.0 points above Bop as ")
+    assert said.startswith("The sign rule with 5.2's schedules is 7.0 points above Bop as publish")
+    assert "Bop2ndOrder as published in 5.2 is not trained here" in said, (
+        "but with another threshold"
+    )
     assert "+1.0 from the learning rate, +2.0 from the rule at Bop's schedule" in said
 
 
@@ -163,10 +168,27 @@ def test_the_grid_compares_cells_with_a_threshold():
     assert len(cells) == 10 and set(cells["off"]) == {0.02} and set(cells["wait"]) == {4.0}
     said = grid.finding(records)
     assert "Bop2ndOrder (biased) is 2.0 points above Bop" in said
-    assert "its accuracy varies by 1.7 points (standard deviation) against 1.7, of which" in said
+    assert "varies over them by 1.7 points (standard deviation) against 1.7; seeds alone" in said
     picture = grid.heat_maps(records)
     for told in (said, picture.caption, grid.rules_table(records).caption):
         assert "given the size of a typical gradient" in told
+
+
+def test_what_seeds_alone_would_give_a_rule_depends_on_its_own_seeds():
+    """Residuals of 1 in eight values and 0 in two, with 3 degrees of freedom: sqrt(8 / 3) = 1.63.
+
+    A mean of four seeds has half of that.
+    """
+    values = {
+        "bop2ndorder 1": [51.0, 49.0, 51.0, 49.0], "bop2ndorder 10": [49.0, 51.0, 49.0, 51.0],
+        "bop 1": [40.0], "bop 10": [60.0],
+    }  # fmt: skip
+    times = {name: {"kind": "steps_of_m", "times": float(name.split()[1])} for name in values}
+    records = records_of("grid", values, threshold=times)
+    runs = records.runs.assign(arm=records.runs["arm"].str.partition(" ")[0])
+    said = grid.finding(replace(records, runs=runs))
+    assert "varies over them by 0.0 points (standard deviation) against 14.1; seeds alone would " \
+        "give 0.8 and 1.6. " in said  # fmt: skip
 
 
 def test_the_grid_without_the_columns_of_older_records_shows_accuracy_alone():
@@ -207,7 +229,7 @@ def test_one_length_alone_has_no_slope():
     assert length.finding(records).startswith("After 5 epochs Bop2ndOrder (biased) is 2.0 points")
 
 
-def test_how_many_times_as_many_images_in_words():
+def test_how_many_times_as_many_images_in_words(monkeypatch):
     """Each epoch has 100 images: biased passes 50 % after 200, Bop half way between 200 and 300."""
     rows = [
         {"optimizer": "bop", "arm": "bop", "run": "bop", COLUMN: 60.0},
@@ -223,6 +245,10 @@ def test_how_many_times_as_many_images_in_words():
                          "validation accuracy of 50 %.")  # fmt: skip
     own = made_up("imagenet", [{**row, "train_on": "all"} for row in rows], curves)
     assert few in comparison.finding(own) and "images" not in comparison.finding(own)
+    ratio = Contrast(np.log(1.3), 0.7, 2)  # log of the interval's ends: 0.2624 -+ 3.0119
+    monkeypatch.setattr(Model, "contrast", lambda *_: ratio)
+    again = sooner(records, records.runs.assign(label=["a", "b"]), "a", "b")
+    assert again.endswith(" [0.064 to 26.4], which may be chance"), "no ratio is 0"
     runs = records.runs.assign(label=["Bop", "other"])
     never = made_up("cifar10", rows, {"bop": [0.2, 0.3], "biased": [0.0, 0.0]})
     assert sooner(never, runs, "Bop", "other") == ""

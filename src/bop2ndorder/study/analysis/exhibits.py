@@ -128,6 +128,11 @@ def signed_interval(low: float, high: float) -> str:
     return "–" if pd.isna(low) else f"{signed(low)} to {signed(high)}"
 
 
+def times(ratio: float) -> str:
+    """How many times as much: 3.9, 0.50, 0.024; never 0."""
+    return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
 def mean_cell(mean: float, std: float = nan, digits: int = 1) -> str:
     """A cell of a table: 91.3 ± 0.4; the mean alone without a spread, a dash for none."""
     if pd.isna(mean):

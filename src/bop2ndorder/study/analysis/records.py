@@ -84,6 +84,11 @@ class Records:
         on_validation = self.runs["judged_on"].eq("validation").all()
         return "val_top1_percent" if on_validation else "test_top1_percent"
 
+    @property
+    def measured(self) -> str:
+        """What that is, in words: validation or test accuracy."""
+        return f"{SPLITS[self.accuracy]} accuracy"
+
     @cached_property
     def curve(self) -> str:
         """The column of `history` that shows learning: held-out images wherever there are any."""

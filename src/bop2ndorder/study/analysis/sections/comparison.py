@@ -62,7 +62,7 @@ def _finding(records: Records, runs: pd.DataFrame) -> str:
         best = max(model.means, key=model.means.__getitem__)
         return f"{spoken(best)} is the most accurate of {len(model.means)}"
     text = apart(model.contrast({BIASED: 1.0, BOP: -1.0}), BIASED, BOP)
-    text = f"in {SPLITS[records.accuracy]} accuracy after the last epoch {text}"
+    text = f"in {records.measured} after the last epoch {text}"
     if records.curve != "val_accuracy":  # how soon a run knows its own images by heart says little
         return text
     pair = runs[runs["label"].isin([BIASED, BOP]) & ~runs["missing"].astype(bool)]

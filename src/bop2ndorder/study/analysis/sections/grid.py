@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm, Normalize
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, mean_cell
 from ..names import OPTIMIZERS, number_text
 from ..records import ACCURACY, Records
-from ..statistics import difference, joined, over_seeds, robustness
+from ..statistics import Model, difference, joined, over_seeds, robustness
 from ..style import panels
 from .effects import apart, contrast_of, effect_cell, effect_row, model_of
 
@@ -49,11 +49,19 @@ def finding(records: Records) -> str:
     spread = {row.arm: row.spread for row in rules(records).itertuples()}
     if not any(map(pd.isna, spread.values())):
         more = f"{spread[SECOND]:.1f} points (standard deviation) against {spread[BOP]:.1f}"
-        text += f"; its accuracy varies by {more}"
+        text += f"; its accuracy varies over them by {more}"
         if not pd.isna(model.deviation):
-            alone = model.deviation / min(model.n[cell] for cell in weights) ** 0.5
-            text += f", of which seeds alone make {alone:.1f}"
+            alone = [
+                _by_seeds(model, [cell for cell, weight in weights.items() if sign * weight > 0])
+                for sign in (1, -1)
+            ]
+            text += f"; seeds alone would give {alone[0]:.1f} and {alone[1]:.1f}"
     return f"{text}. {GIVEN}"
+
+
+def _by_seeds(model: Model, cells: list[str]) -> float:
+    """The standard deviation over cells that seeds alone would give, were all cells alike."""
+    return model.deviation * float(np.mean([1 / model.n[cell] for cell in cells])) ** 0.5
 
 
 def cells(records: Records) -> pd.DataFrame:
@@ -132,9 +140,9 @@ def rules_table(records: Records) -> Table:
     return Table(
         "rules",
         "Both rules over gamma × threshold",
-        "Validation accuracy over the cells with a threshold above 0; spread: standard deviation "
-        f"over cells. {NAMES[SECOND]} less {NAMES[BOP]}, mean over cells: {cell} points, in "
-        f"brackets the 95 % interval. {GIVEN}",
+        f"{records.measured.capitalize()} over the cells with a threshold above 0; spread: "
+        f"standard deviation over cells. {NAMES[SECOND]} less {NAMES[BOP]}, mean over cells: "
+        f"{cell} points, in brackets the 95 % interval. {GIVEN}",
         table,
         shown,
     )
@@ -153,9 +161,9 @@ def cells_table(records: Records) -> Table:
     return Table(
         "table",
         "Every cell",
-        "Validation accuracy after the last epoch. Off: share of all weights that a step leaves "
-        "with the sign of m, which without a threshold would flip; wait: off by the flip rate, the "
-        "steps that such a weight waits on average; both of the last epoch.",
+        f"{records.measured.capitalize()} after the last epoch. Off: share of all weights that a "
+        "step leaves with the sign of m, which without a threshold would flip; wait: off by the "
+        "flip rate, the steps that such a weight waits on average; both of the last epoch.",
         table,
         pd.DataFrame(shown),
     )
@@ -185,8 +193,9 @@ def heat_maps(records: Records) -> Picture | None:
     return Picture(
         "heatmaps",
         "Gamma × threshold in steps of m",
-        "Validation accuracy after the last epoch, mean over seeds; at a threshold of 0 both rules "
-        f"are the sign rule, trained once.{beside} {GIVEN} Empty where a record is missing.",
+        f"{records.measured.capitalize()} after the last epoch, mean over seeds; at a threshold "
+        f"of 0 both rules are the sign rule, trained once.{beside} {GIVEN} Empty where a record is "
+        "missing.",
         "Grids of coloured cells, threshold down and gamma across, a row of grids for each rule: "
         f"{', '.join(known.values())}. Accuracy goes from {low:.1f} to {high:.1f} %.",
         figure,

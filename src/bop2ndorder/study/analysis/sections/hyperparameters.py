@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell
 from ..names import COLOURS, OPTIMIZERS, SYMBOLS, number_text, schedule_start, schedule_text
-from ..records import HYPERPARAMETERS, Records
+from ..records import ACCURACY, HYPERPARAMETERS, Records
 from ..statistics import over_seeds, robustness
 from ..style import legend_below, panels
 from .curves import LINE, band
@@ -48,12 +48,12 @@ def accuracy_table(records: Records) -> Table:
     shown = {
         "varied": [_varied(row) for row in along.itertuples()],
         **accuracy[[*HYPERPARAMETERS]].map(schedule_text),
-        "validation accuracy (%)": [accuracy_cell(row) for row in accuracy.itertuples()],
+        ACCURACY[records.accuracy]: [accuracy_cell(row) for row in accuracy.itertuples()],
     }
     return Table(
         "table",
         "Accuracy of every setting",
-        "Validation accuracy after the last epoch.",
+        f"{records.measured.capitalize()} after the last epoch.",
         accuracy,
         pd.DataFrame(shown),
     )
@@ -87,15 +87,15 @@ def axes_picture(records: Records) -> Picture | None:
             label="centre: the setting that all axes share", zorder=3,
         )  # fmt: skip
         _decades(axes, along.loc[along["name"] == name, name])
-        axes.set(xlabel=SYMBOLS.get(name, name), ylabel="validation accuracy (%)")
+        axes.set(xlabel=SYMBOLS.get(name, name), ylabel=ACCURACY[records.accuracy])
     legend_below(figure)
     optimizer = ", ".join(OPTIMIZERS[key] for key in along["optimizer"].unique())
     return Picture(
         "axes",
         "Accuracy along each hyperparameter",
         f"{optimizer}. One hyperparameter is varied at a time, by decades; the circle marks the "
-        f"centre. Validation accuracy after the last epoch. {LINE}",
-        f"{len(names)} line charts of validation accuracy, over {', '.join(names)}, each on a "
+        f"centre. {records.measured.capitalize()} after the last epoch. {LINE}",
+        f"{len(names)} line charts of {records.measured}, over {', '.join(names)}, each on a "
         "logarithmic axis.",
         figure,
     )

@@ -153,7 +153,7 @@ def difference_table(records: Records) -> Table:
     return Table(
         "differences",
         "Biased less Bop, by length",
-        "Difference of validation accuracy, of one model of all runs; in brackets the 95 % "
+        f"Difference of {records.measured}, of one model of all runs; in brackets the 95 % "
         "interval. Slope: points per ten times as many epochs. n: seeds of the arm that has the "
         "fewest; single pairs decide nothing. Larger gamma: times the published number of epochs "
         "by this one, since a compressed schedule gives m fewer steps to move.",
@@ -176,7 +176,8 @@ def arms_table(records: Records) -> Table:
     return Table(
         "table",
         "Accuracy after each length",
-        "Validation accuracy after the last epoch, mean and standard deviation over seeds.",
+        f"{records.measured.capitalize()} after the last epoch, mean and standard deviation over "
+        "seeds.",
         table.drop(columns="name"),
         pd.DataFrame(shown),
     )
@@ -215,7 +216,7 @@ def difference_picture(records: Records) -> Picture | None:
     return Picture(
         "difference",
         "Biased less Bop over the number of epochs",
-        "Left: difference of validation accuracy after the last epoch, with its 95 % interval; "
+        f"Left: difference of {records.measured} after the last epoch, with its 95 % interval; "
         "line: its slope against the logarithm of the number of epochs, each length weighted by "
         "its seeds. Right: mean over seeds of each arm; small dots: seeds.",
         f"Left, points and a line over the number of epochs, on a logarithmic axis: {said}. Right, "

@@ -35,11 +35,12 @@ def exhibits(records: Records) -> Exhibits:
 def headline(records: Records) -> dict:
     """constant, decaying -> the best point, and how far apart the gammas are at most."""
     found: dict = {}
+    name = records.accuracy.removesuffix("_percent")
     apart = collapse(records)
     for decay, table in accuracy(records).dropna(subset="mean").groupby("decay", sort=False):
         best = table.loc[table["mean"].idxmax()]
         found[decay] = {
-            "best_val_top1": best["mean"],
+            f"best_{name}": best["mean"],
             "best_times": best["times"],
             "best_gamma": best["gamma_start"],
             "gammas_apart_points": apart.loc[apart["decay"] == decay, "difference"].abs().max(),
@@ -150,8 +151,8 @@ def accuracy_table(records: Records) -> Table:
     return Table(
         "table",
         "Accuracy over threshold / noise floor",
-        "Validation accuracy after the last epoch, mean and standard deviation over seeds; in "
-        "brackets the 95 % interval of the difference, paired by seed (Student's t)."
+        f"{records.measured.capitalize()} after the last epoch, mean and standard deviation over "
+        "seeds; in brackets the 95 % interval of the difference, paired by seed (Student's t)."
         + _left_out(records),
         table,
         pd.DataFrame(shown),
@@ -163,7 +164,7 @@ def collapse_table(records: Records) -> Table | None:
         collapse(records),
         "collapse",
         "Gammas at the same threshold / noise floor",
-        "Difference of validation accuracy between the outermost gammas, threshold / noise floor "
+        f"Difference of {records.measured} between the outermost gammas, threshold / noise floor "
         "being the same; in brackets its 95 % interval, paired by seed. Were threshold / noise "
         "floor all that counts, it would be 0 throughout.",
     )
@@ -174,8 +175,9 @@ def decay_table(records: Records) -> Table | None:
         against_decay(records),
         "against_decay",
         "A threshold instead of a decay of gamma",
-        "Validation accuracy with a constant gamma and a threshold, minus that of the same gamma "
-        "decaying without a threshold; in brackets the 95 % interval, paired by seed.",
+        f"{records.measured.capitalize()} with a constant gamma and a threshold, minus that of "
+        "the same gamma decaying without a threshold; in brackets the 95 % interval, paired by "
+        "seed.",
     )
 
 
@@ -201,7 +203,7 @@ def accuracy_picture(records: Records) -> Picture | None:
         "accuracy",
         "Accuracy over threshold / noise floor",
         ACCURACY[records.accuracy],
-        "Validation accuracy after the last epoch",
+        f"{records.measured.capitalize()} after the last epoch",
     )
 
 

@@ -20,8 +20,9 @@ def exhibits(records: Records) -> Exhibits:
 
 
 def headline(records: Records) -> dict:
+    name = records.accuracy.removesuffix("_percent")
     return {
-        f"{row.norm}_{row.optimizer}": {"val_top1": row.mean, "std": row.std, "seeds": row.n}
+        f"{row.norm}_{row.optimizer}": {name: row.mean, "std": row.std, "seeds": row.n}
         for row in _accuracy(records).itertuples()
     }
 
@@ -50,8 +51,8 @@ def accuracy_table(records: Records) -> Table:
     return Table(
         "table",
         "Normalization and bias correction",
-        "Validation accuracy in percent after the last epoch, mean and standard deviation over "
-        "seeds.",
+        f"{records.measured.capitalize()} in percent after the last epoch, mean and standard "
+        "deviation over seeds.",
         accuracy,
         shown.fillna("–").rename_axis(columns=None).reset_index(names="normalization"),
     )

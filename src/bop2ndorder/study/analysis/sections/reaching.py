@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import EngFormatter
 
-from ..exhibits import Table
+from ..exhibits import Table, times
 from ..names import NETWORKS, with_labels
 from ..records import SPLITS, Records
 from ..statistics import Model, bounded_interval, joined
@@ -122,7 +122,7 @@ def sooner(records: Records, runs: pd.DataFrame, one: str, other: str) -> str:
     slow, fast = (one, other) if model.means[one] > model.means[other] else (other, one)
     found = model.contrast({slow: 1.0, fast: -1.0})
     ratio = np.exp(found.estimate)
-    many = f"{ratio:.1f} times as many" if ratio >= 1.05 else "about as many"
+    many = f"{times(ratio)} times as many" if ratio >= 1.05 else "about as many"
     text = (
         f"{spoken(slow)} needs {many} images as {spoken(fast)} to reach a "
         f"{SPLITS[records.curve]} accuracy of {level} %"
@@ -130,7 +130,7 @@ def sooner(records: Records, runs: pd.DataFrame, one: str, other: str) -> str:
     if pd.isna(found.low):
         return text
     chance = ", which may be chance" if found.low <= 0 else ""
-    return f"{text} [{np.exp(found.low):.1f} to {np.exp(found.high):.1f}]{chance}"
+    return f"{text} [{times(np.exp(found.low))} to {times(np.exp(found.high))}]{chance}"
 
 
 def _cell(row) -> str:

@@ -24,10 +24,11 @@ def exhibits(records: Records) -> Exhibits:
 def headline(records: Records) -> dict:
     """Per optimizer: accuracy without schedules, and what each schedule adds, in points."""
     found: dict = {}
+    name = records.accuracy.removesuffix("_percent")
     for row in effects(records).itertuples():
         of_one = found.setdefault(row.optimizer, {})
         if row.schedule == "none":
-            of_one["none"] = {"val_top1": row.mean, "std": row.std, "seeds": row.n}
+            of_one["none"] = {name: row.mean, "std": row.std, "seeds": row.n}
         else:
             of_one[f"{slug(row.target)}_{row.schedule}"] = {"effect_points": row.effect}
     return found
@@ -86,8 +87,9 @@ def accuracy_table(records: Records) -> Table:
     return Table(
         "table",
         "Accuracy with each schedule",
-        "Validation accuracy in percent after the last epoch; in brackets the difference from the "
-        "same optimizer without schedules, in points, over the seeds that both have.",
+        f"{records.measured.capitalize()} in percent after the last epoch; in brackets the "
+        "difference from the same optimizer without schedules, in points, over the seeds that "
+        "both have.",
         table,
         shown.rename(columns={"target": "scheduled"}),
     )
@@ -125,8 +127,8 @@ def effect_picture(records: Records) -> Picture | None:
     return Picture(
         "effects",
         "Effect of each schedule",
-        "Validation accuracy after the last epoch, as the difference from the same optimizer "
-        "without schedules (the line at 0). Rows: what is scheduled.",
+        f"{records.measured.capitalize()} after the last epoch, as the difference from the same "
+        "optimizer without schedules (the line at 0). Rows: what is scheduled.",
         f"Dots to the left or right of a line at 0, from {signed(table['effect'].min())} to "
         f"{signed(table['effect'].max())} points; one panel an optimizer, one row for each thing "
         "that is scheduled.",

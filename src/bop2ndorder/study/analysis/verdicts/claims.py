@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...config.claims import Claims
 from ...config.runs import Entry
-from ..exhibits import Table, signed, signed_interval
+from ..exhibits import Table, signed, signed_interval, times
 from ..records import SPLITS, load_records
 from .judging import OVERALL, SECONDARY, judge, vary
 from .rules import VERDICTS
@@ -186,7 +186,7 @@ def _what(row) -> str:
 
 def _effect(row) -> str:
     if row.measure == "images" and not pd.isna(row.estimate):
-        return f"{_times(row.estimate)} times as many"
+        return f"{times(row.estimate)} times as many"
     return signed(row.estimate)
 
 
@@ -194,9 +194,5 @@ def _interval(row) -> str:
     if row.measure != "images" or pd.isna(row.low):
         return signed_interval(row.low, row.high)
     if np.isinf(row.high):
-        return f"at least {_times(row.low)}" if row.low else "unknown"
-    return f"{_times(row.low)} to {_times(row.high)}" if row.low else f"at most {_times(row.high)}"
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
+        return f"at least {times(row.low)}" if row.low else "unknown"
+    return f"{times(row.low)} to {times(row.high)}" if row.low else f"at most {times(row.high)}"

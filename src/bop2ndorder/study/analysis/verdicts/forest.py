@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ..exhibits import Picture, signed, signed_interval
+from ..exhibits import Picture, signed, signed_interval, times
 from ..names import SOURCES
 from ..style import WIDTH, look
 from .judging import OVERALL, SECONDARY
@@ -166,8 +166,8 @@ def _name(row) -> str:
 def _effect(row) -> str:
     if row.measure == IMAGES:
         if pd.notna(row.estimate):
-            return f"{row.estimate:.1f} times as many"
-        return f"at least {row.low:.1f} times" if row.low else f"at most {row.high:.1f} times"
+            return f"{times(row.estimate)} times as many"
+        return f"at least {times(row.low)} times" if row.low else f"at most {times(row.high)} times"
     if pd.isna(row.estimate):
         return "not recorded"
     if pd.isna(row.low):
