@@ -2,12 +2,13 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 from studies import ROOT, read, write
-from synthetic import write_records
+from synthetic import made_up, write_records
 
 from bop2ndorder.study.analysis import run_notebook
 from bop2ndorder.study.analysis.sections import SECTIONS, section_of
@@ -40,6 +41,30 @@ def test_source_is_thin_and_has_parameters(source):
     assert "?" in notebook.cells[0].source, "it asks a question"
     [parameters] = [cell.source for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert 'scale = "small"' in parameters and 'results = "results/small"' in parameters
+
+
+def test_who_leads_is_said_of_settings_that_train_equally_long(capsys):
+    """Every tenth epoch has a row. Bop leads at 10 and 30, biased from 40 on; latent ends at 20."""
+    curves = {"bop": [0.2, 0.3, 0.5, 0.5, 0.5], "biased": [0.1, 0.4, 0.4, 0.6, 0.7],
+              "latent": [0.9, 0.9]}  # fmt: skip
+    rows = [
+        {"run": name, "optimizer": name, "setting": name, "epochs": 10 * len(curve)}
+        for name, curve in curves.items()
+    ]
+    records = made_up("cifar10", rows, curves)
+    history = records.history.assign(epoch=10 * records.history["epoch"])
+    cells = nbformat.read("notebooks/comparison.ipynb", as_version=4).cells
+    [source] = [cell.source for cell in cells if "leads from epoch" in cell.source]
+    exec(source, {"records": replace(records, history=history)})
+    assert capsys.readouterr().out.splitlines() == [
+        "BinaryNet, 50 epochs: Bop2ndOrder, biased leads from epoch 40 on, Bop after the first.",
+        "BinaryNet, 20 epochs: nothing to compare.",
+    ]
+
+
+def test_notebooks_say_nothing_of_augmentation():
+    """Which scales differ in: digits are not mirrored."""
+    assert not any("mirrored" in path.read_text(encoding="utf-8") for path in SOURCES)
 
 
 @pytest.mark.slow
