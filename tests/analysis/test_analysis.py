@@ -293,6 +293,17 @@ def test_same_records_give_the_same_bytes_and_old_files_go(study, results):
     assert max(len(content) for content in before.values()) < 90_000
 
 
+@pytest.mark.parametrize("part", ["finding", "exhibits"])
+def test_old_files_stay_where_new_ones_cannot_be_made(study, tmp_path, monkeypatch, part):
+    folder = tmp_path / "normalization"
+    folder.mkdir()
+    (folder / "table.csv").write_text("old")
+    monkeypatch.setattr(normalization, part, lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        analyse("normalization", study.entries("quick"), tmp_path, "quick")
+    assert (folder / "table.csv").read_text() == "old"
+
+
 def test_intervals_stand_beside_means():
     column = "test_top1_percent"
     rows = [

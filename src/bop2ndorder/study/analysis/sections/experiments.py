@@ -62,20 +62,21 @@ def analyse(experiment: str, entries: Iterable[Entry], results: Path, scale: str
         experiment: its name in params.yaml.
         entries, results, scale: as `load_records` takes them.
     """
-    records = load_records(entries, results, scale, experiment)
+    records, section = load_records(entries, results, scale, experiment), section_of(experiment)
+    # All before the old files go, which stay where something fails.
+    finding, exhibits = section.load().finding(records), exhibits_of(records)
     folder = Path(results) / experiment
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         if old.suffix in (".csv", ".md", ".png", ".svg"):
             old.unlink()
-    section = section_of(experiment)
     shown = {
         "experiment": experiment,
         "title": section.title.format(records.images),
         "asks": section.asks,
-        "finding": section.load().finding(records),
+        "finding": finding,
         "basis": records.basis(),
-        "exhibits": [exhibit.write(folder) for exhibit in exhibits_of(records).values()],
+        "exhibits": [exhibit.write(folder) for exhibit in exhibits.values()],
         "missing": records.missing,
     }
     write_json(folder / "exhibits.json", shown)
