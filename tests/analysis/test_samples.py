@@ -71,7 +71,8 @@ def test_test_images_drawn_widen_an_interval_by_hand():
 
 
 def test_mean_validation_accuracy_is_that_over_all_epochs():
-    rows = arms(new=[1.0, 2.0], old=[3.0, 4.0])
+    values = {"new": [1.0, 2.0], "old": [3.0, 4.0]}
+    rows = arms(**values)
     records = made_up("cifar10", rows, {row["run"]: [0.0] for row in rows})
     curves = {"new0": [0.1, 0.5], "new1": [0.3, 0.5], "old0": [0.1, 0.3], "old1": [0.2, 0.3]}
     history = pd.DataFrame(
@@ -82,6 +83,8 @@ def test_mean_validation_accuracy_is_that_over_all_epochs():
     found = sample(compare("mean_validation_accuracy"), replace(records, history=history))
     assert found.contrast().estimate == pytest.approx(35 - 22.5)
     assert (found.metric, found.images) == ("val_accuracy", 1000)
+    few = replace(records, runs=made_up("cifar10", arms(limit=20, **values)).runs, history=history)
+    assert sample(compare("mean_validation_accuracy"), few).images == 20, "as many as are kept"
 
 
 def test_settings_count_alike_and_seeds_are_those_of_the_scarcest():

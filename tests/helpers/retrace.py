@@ -307,7 +307,8 @@ class Trace:
     def _judged_on(self, run: str, metric: str) -> int:
         """Number of images behind a value."""
         if metric == "val_accuracy":
-            return self.settings(run)["data"]["validation"]
+            data = self.settings(run)["data"]
+            return min(data["validation"], data["limit"] or math.inf)
         return self.metrics(run)[metric.replace("top1_percent", "images")]
 
     def _apart_from_seed(self, run: str) -> str:

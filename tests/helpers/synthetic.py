@@ -47,13 +47,17 @@ def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> R
     return Records(experiment, "quick", pd.DataFrame(runs), curves, [])
 
 
-def arms(column="test_top1_percent", **values):
-    """Rows of `made_up`: arms with a value a seed; None is a missing record."""
+def arms(column="test_top1_percent", limit=None, **values):
+    """Rows of `made_up`: arms with a value a seed; None is a missing record.
+
+    1,000 images are held out for validation, of which at most `limit` are kept.
+    """
+    data = {"source": "digits", "image_size": 16, "validation": 1000, "limit": limit}
     return [
         {
             "arm": arm,
             "run": f"{arm}{seed}",
-            "setting": json.dumps({"arm": arm, "data": {"validation": 1000}}),
+            "setting": json.dumps({"arm": arm, "data": data}),
             "seed": seed,
             "train_on": "all",
             column: math.nan if value is None else value,

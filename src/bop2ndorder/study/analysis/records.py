@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..config.claims import optimizer_of
+from ..config.claims import columns_of
 from ..config.runs import Entry
 from ..run.evaluate import PREFIX
 from ..run.record import read_record
@@ -170,9 +170,7 @@ def _settings_row(entry: Entry) -> dict:
         "seed": settings["seed"],
         "data": settings["data_name"],
         "source": settings["data"]["source"],
-        "network": settings["network"]["name"],
-        "norm": settings["network"].get("norm", "batch"),
-        "optimizer": optimizer_of(optimizer),
+        **columns_of(entry),
         **{name: optimizer.get(name) for name in HYPERPARAMETERS},
         "lr": settings["lr"],
         "batch_size": settings["batch_size"],

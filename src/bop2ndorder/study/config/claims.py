@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from .overlay import Place
 from .runs import Entry
-from .settings import Positive, Strict
+from .settings import Bop2ndOrderSettings, BopSettings, LatentSettings, Positive, Strict
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -27,11 +27,11 @@ Selection = Annotated[
 _CORRECTIONS = {"none": "biased", "constant": "corrected", "adam": "adam"}
 
 
-def optimizer_of(settings: dict) -> str:
-    """What comparisons and results call the optimizer of a run's settings."""
-    if settings["name"] == "bop2ndorder":
-        return _CORRECTIONS[settings["bias_correction"]]
-    return settings["name"]
+def _optimizer_of(settings: BopSettings | Bop2ndOrderSettings | LatentSettings) -> str:
+    """What comparisons and results call the optimizer of a run."""
+    if settings.name == "bop2ndorder":
+        return _CORRECTIONS[settings.bias_correction]
+    return settings.name
 
 
 class Comparison(Strict):
@@ -133,7 +133,7 @@ def strangers(
     Yields:
         (place below `claims`, what is wrong with it).
     """
-    runs = [(entry.experiment, _columns(entry)) for entry in entries if entry.axis is None]
+    runs = [(entry.experiment, columns_of(entry)) for entry in entries if entry.axis is None]
     experiments = [*dict.fromkeys(entry.experiment for entry in entries)]
     for label, claim in claims.statements.items():
         for kind in ("primary", "secondary"):
@@ -171,11 +171,12 @@ def _strange(
         yield place, "no run of this experiment has all of this"
 
 
-def _columns(entry: Entry) -> dict[str, str]:
-    settings = entry.run.settings.model_dump()
+def columns_of(entry: Entry) -> dict[str, str]:
+    """The columns of the run table that a selection may name."""
+    settings = entry.run.settings
     return {
         "arm": entry.arm,
-        "network": settings["network"]["name"],
-        "norm": settings["network"].get("norm", "batch"),
-        "optimizer": optimizer_of(settings["optimizer"]),
+        "network": settings.network.name,
+        "norm": settings.network.norm,
+        "optimizer": _optimizer_of(settings.optimizer),
     }

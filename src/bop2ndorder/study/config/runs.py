@@ -57,7 +57,7 @@ class Entry:
 def _slug(settings: Settings) -> str:
     optimizer, network = settings.optimizer, settings.network
     parts = [settings.data_name, network.name]
-    if getattr(network, "norm", "batch") != "batch":
+    if network.norm != "batch":
         parts.append(network.norm)
     parts.append(optimizer.name)
     if getattr(optimizer, "bias_correction", "none") != "none":

@@ -1,7 +1,7 @@
 """The settings of one run, typed and strict: what may be written, in which range."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -117,11 +117,13 @@ class BinaryNetSettings(Strict):
 
 
 class XnorNetSettings(Strict):
+    norm: ClassVar = "batch"  # no choice, and so no setting
     name: Literal["xnornet"]
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
 
 
 class BiRealNetSettings(Strict):
+    norm: ClassVar = "batch"
     name: Literal["birealnet"]
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
 
@@ -167,11 +169,16 @@ class DataSettings(Strict):
         """Classes of the data set as published."""
         return CLASSES[self.source]
 
+    @property
+    def validation_images(self) -> int:
+        """How many images are prepared for validation: no more than the limit."""
+        return self.validation if self.limit is None else min(self.validation, self.limit)
+
     def images(self, train_on: str) -> int:
         """Training images of an epoch on "train" or "all", if the data set is the published one."""
         limit = TRAIN_IMAGES[self.source] if self.limit is None else self.limit
         train = min(TRAIN_IMAGES[self.source] - self.validation, limit)
-        return train + (min(self.validation, limit) if train_on == "all" else 0)
+        return train + (self.validation_images if train_on == "all" else 0)
 
 
 class Settings(Strict):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...config.claims import Comparison, Selection
+from ...config.settings import DataSettings
 from ..records import Records
 from ..sections.reaching import images_of_run
 from ..statistics import (
@@ -176,7 +177,8 @@ def _values(runs: pd.DataFrame, measure: str, records: Records) -> tuple[pd.Seri
     column = "val_accuracy"
     means = 100 * records.history.groupby("run")[column].mean()
     settings = runs["setting"].map(json.loads)
-    images = min((one["data"]["validation"] for one in settings), default=0)
+    data = [DataSettings.model_validate(one["data"]) for one in settings]
+    images = min((one.validation_images for one in data), default=0)
     return runs["run"].map(means), column, images
 
 
