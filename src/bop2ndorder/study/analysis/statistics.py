@@ -3,7 +3,6 @@
 Intervals are 95 % intervals of a mean, by Student's t.
 """
 
-import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -189,10 +188,6 @@ class Model:
         each = np.array([weights.get(arm, 0.0) for arm in self.means])
         estimate = float(each @ np.array([*self.means.values()]))
         return Contrast(estimate, float(np.sqrt(each @ self._covariance @ each)), self.df)
-
-    def path(self, arms: Sequence[Hashable]) -> list[Contrast]:
-        """The steps from the first arm to the last; their estimates sum to last less first."""
-        return [self.contrast({b: 1.0, a: -1.0}) for a, b in itertools.pairwise(arms)]
 
 
 def difference(of: Sequence[Hashable], against: Sequence[Hashable]) -> dict[Hashable, float]:
