@@ -20,6 +20,7 @@ from bop2ndorder.study.analysis.pages.readme import (
 from bop2ndorder.study.config import load_study
 
 README = Path("README.md")
+CLAIMS = load_study("params.yaml").claims
 RESULTS = Path("results")
 
 
@@ -32,10 +33,11 @@ def test_results_are_those_that_are_committed():
     shown = block_of(README.read_text(encoding="utf-8"))
     scale = leading(RESULTS)
     folder = RESULTS / scale
-    here = block(scale, folder.as_posix(), lambda name: (folder / name).read_text(encoding="utf-8"))
+    told = scale, folder.as_posix(), CLAIMS[scale].plan.document
+    here = block(*told, lambda name: (folder / name).read_text(encoding="utf-8"))
     # A study run on other hardware may differ from what is committed; the README then shows that.
     if shown != here:
-        assert shown == block(scale, folder.as_posix(), committed), "run `bop2ndorder readme`"
+        assert shown == block(*told, committed), "run `bop2ndorder readme`"
 
 
 def test_the_first_screen_is_findings_a_figure_and_a_table_that_exist():
@@ -76,9 +78,9 @@ def test_block_is_replaced_and_nothing_else(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n\n{BEGIN}\n\nold\n\n{END}\n\nafter\n")
     with pytest.raises(FileNotFoundError, match="no scale in .* has mechanism/exhibits.json, "):
-        write_readme(readme, tmp_path)
+        write_readme(readme, tmp_path, CLAIMS)
     results_of(tmp_path / "quick", "91.2", why="too few seeds")
-    write_readme(readme, tmp_path)
+    write_readme(readme, tmp_path, CLAIMS)
     text = readme.read_text()
     assert text.startswith("before\n\n<!--") and text.endswith("-->\n\nafter\n")
     assert "quick/cifar10/convergence.png)" in text and "old" not in text
@@ -90,9 +92,13 @@ def test_block_is_replaced_and_nothing_else(tmp_path):
         f"{END}\n\nafter\n"
     )
     assert "At the scale `quick`: one on {CIFAR}, the imagenet; " in text
+    plan = CLAIMS["quick"].plan.model_copy(update={"document": "docs/another.md"})
+    other = CLAIMS["quick"].model_copy(update={"plan": plan})
+    write_readme(readme, tmp_path, {"quick": other})
+    assert "judged by rules that [the plan](docs/another.md) fixed" in readme.read_text()
     readme.write_text("no place for it")
     with pytest.raises(ValueError, match="must hold the lines"):
-        write_readme(readme, tmp_path)
+        write_readme(readme, tmp_path, CLAIMS)
 
 
 def test_the_larger_scale_leads_once_it_has_results(tmp_path):
@@ -100,10 +106,10 @@ def test_the_larger_scale_leads_once_it_has_results(tmp_path):
     readme.write_text(f"{BEGIN}\n\nold\n\n{END}")
     results_of(tmp_path / "quick", "91.2")
     results_of(tmp_path / "small", "62.3")
-    write_readme(readme, tmp_path)
+    write_readme(readme, tmp_path, CLAIMS)
     assert "At the scale `small`" in readme.read_text() and "62.3" in readme.read_text()
     (tmp_path / "small" / "claims.csv").unlink()
-    write_readme(readme, tmp_path)
+    write_readme(readme, tmp_path, CLAIMS)
     assert "At the scale `quick`" in readme.read_text() and "62.3" not in readme.read_text()
 
 

@@ -101,23 +101,28 @@ def test_the_subset_of_imagenette_is_called_so_and_its_sizes_are_those_of_the_re
 
 def test_it_says_which_runs_count_for_no_claim(study):
     runs = [*study.runs("small").values()]
-    seen = sum(run.settings.seed < 10 for run in runs)
+    seen = sum(run.settings.seed < 11 for run in runs)
     assert 0 < seen < len(runs)
-    said = judged(runs, 10)
-    assert said.endswith(f" So do the {seen} trainings with a seed below 10, whatever they show.")
-    assert judged(runs, 0).endswith("all that is shown beside it explores.")
+    said = judged(runs, 11)
+    assert said.endswith(f" So do the {seen} trainings with a seed below 11, whatever they show.")
+    assert " is judged by comparisons that were fixed beforehand; all that" in said, "C4 by two"
+    assert judged(runs, 0).endswith(" is shown beside them explores.")
 
 
 def test_it_says_what_was_trained_how_large_and_on_which_images(study):
-    said = trained("small", study.runs("small").values())
-    assert said.startswith(f"This page reports {len(study.runs('small')):,} trainings at the scale")
+    count = len(study.runs("small"))
+    said = trained("small", study.runs("small").values(), count)
+    assert said.startswith(f"This page reports {count:,} trainings at the scale small (narrow net")
+    part = trained("small", study.runs("small").values(), 3)
+    assert part.startswith(f"This page reports 3 of {count:,} planned trainings at the scale small")
+    assert "in a day" not in said, "which nothing measures"
     assert "XNOR-Net (1/8 of its width) on Imagenette" in said, "as docs/plan.md says"
     assert "Bi-Real Net (1/4 of its width) on Imagenette" in said and "on CIFAR-10" in said
     assert "ImageNet" not in said and said.endswith(", for 500 steps, or for 2 to 30 epochs.")
     stopped = {entry.run.id: entry.run for entry in study.entries("small", "mechanism")}
-    said = trained("small", stopped.values())
+    said = trained("small", stopped.values(), 0)
     assert said.endswith(" on CIFAR-10, for 500 steps."), "schedules alone go by their epochs"
-    said = trained("paper", study.runs("paper").values())
+    said = trained("paper", study.runs("paper").values(), 0)
     assert "Bi-Real Net (as wide as published) on ImageNet" in said
 
 

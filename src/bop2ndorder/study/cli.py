@@ -193,10 +193,10 @@ def readme(load: Load) -> None:
 
     They are those of the largest scale that has results.
     """
-    results = load().results.parent
+    workflow = load()
     from .analysis.pages.readme import write_readme
 
-    write_readme(Path("README.md"), results)
+    write_readme(Path("README.md"), workflow.results.parent, workflow.study.claims)
 
 
 @main.command()

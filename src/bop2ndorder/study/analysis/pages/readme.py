@@ -3,11 +3,12 @@
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
+from ...config.claims import Claims
 from ..exhibits import markdown, signed
 from ..sections import HEADLINE
 from ..verdicts.claims import FILE as CLAIMS
@@ -33,12 +34,13 @@ SHOWN = ("mechanism", *HEADLINE)
 LEFT_OUT = {"gamma", "sigma", "threshold", "training accuracy (%)"}
 
 
-def write_readme(readme: Path, results: Path) -> None:
+def write_readme(readme: Path, results: Path, claims: Mapping[str, Claims]) -> None:
     """Bring the block in README.md up to date.
 
     Args:
         readme: the file.
         results: the folder with a folder of results for each scale.
+        claims: those of each scale, which name the plan.
 
     Raises:
         ValueError: the file has no place for the block.
@@ -47,7 +49,12 @@ def write_readme(readme: Path, results: Path) -> None:
     whole = readme.read_text(encoding="utf-8")
     scale = leading(results)
     folder = results / scale
-    new = block(scale, folder.as_posix(), lambda name: (folder / name).read_text(encoding="utf-8"))
+    new = block(
+        scale,
+        folder.as_posix(),
+        claims[scale].plan.document,
+        lambda name: (folder / name).read_text(encoding="utf-8"),
+    )
     readme.write_text(replace_block(whole, BEGIN, END, new), encoding="utf-8")
 
 
@@ -75,12 +82,13 @@ def block_of(page: str, begin: str = BEGIN, end: str = END) -> str:
     return found[0]
 
 
-def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
+def block(scale: str, folder: str, plan: str, read: Callable[[str], str]) -> str:
     """What should stand between the comments: findings, a figure, a table and the verdicts.
 
     Args:
         scale: whose results they are.
         folder: results/SCALE, for links.
+        plan: the document that fixed how claims are judged.
         read: the text of a file by its name within that folder.
     """
     sections = {name: json.loads(read(_exhibits(name))) for name in SHOWN}
@@ -103,7 +111,7 @@ def block(scale: str, folder: str, read: Callable[[str], str]) -> str:
             f"*{figure['caption']}*",
             markdown(kept).rstrip(),
             f"*{table['caption']}*",
-            "The paper's claims, judged by rules that [the plan](docs/plan.md) fixed before the "
+            f"The paper's claims, judged by rules that [the plan]({plan}) fixed before the "
             "runs that count; in brackets intervals of 95 %:",
             "\n".join(judged),
         ]

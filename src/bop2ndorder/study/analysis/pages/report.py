@@ -50,7 +50,7 @@ ASKED = (
 SCALES = {
     "quick": "narrow networks, few images and epochs: it shows that everything works from end to "
     "end, and decides nothing",
-    "small": "narrow networks and few epochs, as much as two CPU cores train in a day",
+    "small": "narrow networks and few epochs",
     "paper": "everything as published",
 }
 FULL_WIDTH = {"binarynet": 128, "xnornet": 1, "birealnet": 1}
@@ -82,11 +82,11 @@ def write_report(
         paper=PAPER,
         done=[
             ASKED,
-            trained(scale, runs.values()),
+            trained(scale, runs.values(), len(records)),
             judged(runs.values(), study.claims[scale].first_seed),
         ],
         data=described_data(records.values()),
-        claims=_claims(results),
+        claims=_claims(results, study.claims[scale].plan.document),
         sections=[_section(results, name, links) for name in order],
         published=None if scale == FULL_SCALE else published_table(),
         missing=_table("Runs without a record", missing),
@@ -95,9 +95,16 @@ def write_report(
     (results / "report.html").write_text(page, encoding="utf-8")
 
 
-def trained(scale: str, runs: Iterable[Run]) -> str:
-    """In a sentence: what the runs of a scale train, how large, on which images."""
+def trained(scale: str, runs: Iterable[Run], recorded: int) -> str:
+    """In a sentence: what the runs of a scale train, how large, on which images.
+
+    Args:
+        scale: quick, small or paper.
+        runs: all that are planned.
+        recorded: how many of them have a record.
+    """
     runs = list(runs)
+    count = f"{recorded:,}" if recorded == len(runs) else f"{recorded:,} of {len(runs):,} planned"
     networks: dict[tuple[str, str], set[float]] = {}
     for run in runs:
         settings = run.settings
@@ -116,7 +123,7 @@ def trained(scale: str, runs: Iterable[Run]) -> str:
         if counts
     ]
     return (
-        f"This page reports {len(runs):,} trainings at the scale {scale} ({SCALES[scale]}): "
+        f"This page reports {count} trainings at the scale {scale} ({SCALES[scale]}): "
         f"{listed(parts)}, {', or '.join(lengths)}."
     )
 
@@ -135,8 +142,8 @@ def judged(runs: Iterable[Run], first_seed: int) -> str:
         else ""
     )
     return (
-        "Each of the paper's claims is judged by one comparison, which was fixed before its first "
-        f"training; all that is shown beside it explores.{older}"
+        "Each of the paper's claims is judged by comparisons that were fixed beforehand; all that "
+        f"is shown beside them explores.{older}"
     )
 
 
@@ -180,7 +187,7 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _claims(results: Path) -> dict[str, Any] | None:
+def _claims(results: Path, plan: str) -> dict[str, Any] | None:
     """The verdicts, drawn and in words, and each claim with its comparisons; None where they are
     not judged yet."""
     table, varied = read_claims(results), read_sensitivity(results)
@@ -201,7 +208,7 @@ def _claims(results: Path) -> dict[str, Any] | None:
         "forest": None if drawn is None else _image(drawn.write(results), results),
         "each": each,
         "tables": {
-            "claims": _shown(registration_table(table)),
+            "claims": _shown(registration_table(table, plan)),
             "sensitivity": _shown(sensitivity_table(varied)),
         },
     }

@@ -93,8 +93,8 @@ def facts(records: Records) -> pd.DataFrame:
     Returns:
         arm, name, optimizer, network (with its width), width, gamma, sigma, threshold (as text),
         gamma_total (gamma summed over the steps of the whole schedule), steps (that were made),
-        held, off, disagree (percent), wait (steps), threshold_steps, noted (percent held before, as text),
-        agrees (yes, no, or empty where nothing was noted), rule (in words), runs (ids).
+        held, off, disagree (percent), wait (steps), threshold_steps, noted (percent held before,
+        as text), agrees (yes, no, or empty where nothing was noted), rule (in words), runs (ids).
     """
     rows = []
     for setting, runs in records.runs.groupby("setting", sort=False):

@@ -11,8 +11,7 @@ from ...config.claims import Claims
 from ...config.runs import Entry
 from ..exhibits import Table, signed, signed_interval, times
 from ..records import SPLITS, load_records
-from .judging import OVERALL, SECONDARY, judge, vary
-from .rules import VERDICTS
+from .judging import OVERALL, judge, vary
 
 FILE, SENSITIVITY = "claims.csv", "sensitivity.csv"
 POINTS = (
@@ -20,8 +19,8 @@ POINTS = (
     "detectable_holm",
 )  # fmt: skip
 RULE = (
-    "Each claim has one primary comparison, fixed beforehand; of several all must hold, and p "
-    "is the largest. Supported or contradicted, by the sign of the effect: p of no effect, "
+    "What decides a claim is its primary comparison, fixed beforehand; of several all must hold, "
+    "and p is the largest. Supported or contradicted, by the sign of the effect: p of no effect, "
     "two-sided and after Holm's correction over all claims, is below 0.05. Else equivalent: that "
     "the effect is as large as the margin is rejected by two one-sided tests, after Holm's "
     "correction, too. Else undecided, with the smallest effect that would have been found with "
@@ -83,30 +82,6 @@ def statements(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["comparison"] == OVERALL]
 
 
-def verdict_table(table: pd.DataFrame) -> Table:
-    """One row a claim."""
-    rows = statements(table)
-    compared = table[(table["comparison"] != OVERALL) & ~table["primary"].astype(bool)]
-    counts = compared.groupby("claim")["verdict"].value_counts()
-    words = [SECONDARY.get(word, word) for word in VERDICTS]
-    shown = {
-        "claim": rows["claim"] + " " + rows["statement"],
-        "verdict": rows["verdict"],
-        "because": rows["why"],
-        "effect": [signed(row.estimate) for row in rows.itertuples()],
-        "interval after Holm": [
-            signed_interval(row.holm_low, row.holm_high) for row in rows.itertuples()
-        ],
-        "p after Holm": rows["p_holm"].map(p_cell),
-        "secondary comparisons": [
-            ", ".join(f"{word} {counts[claim, word]}"
-                      for word in words if (claim, word) in counts.index)
-            for claim in rows["claim"]
-        ],
-    }  # fmt: skip
-    return Table("claims", "Verdicts", RULE, rows, pd.DataFrame(shown))
-
-
 def comparison_table(table: pd.DataFrame, claim: str) -> Table:
     """The comparisons of one claim."""
     rows = table[(table["claim"] == claim) & (table["comparison"] != OVERALL)]
@@ -142,8 +117,16 @@ def sensitivity_table(varied: pd.DataFrame) -> Table:
     )
 
 
-def registration_table(table: pd.DataFrame) -> Table:
-    """What was fixed, where and before what."""
+def registration_table(table: pd.DataFrame, plan: str) -> Table:
+    """What was fixed by which commit, and at which the records were made.
+
+    Which of them came first is not looked up: results are the same in every clone, also in one
+    without the history.
+
+    Args:
+        table: of `read_claims`.
+        plan: path of the document that fixed it.
+    """
     rows = statements(table)
     shown = {
         "claim": rows["claim"],
@@ -157,9 +140,10 @@ def registration_table(table: pd.DataFrame) -> Table:
     }
     return Table(
         "registration",
-        "Fixed before the first record",
-        "The commit that brought docs/plan.md, and those whose code made the records behind each "
-        "claim, which all come after it. Deviations: of the whole plan, listed at its end.",
+        "What was fixed, and by which commit",
+        f"The commit that brought {plan}, and those whose code made the records behind each claim. "
+        "That the former came first is not checked here: where the history is, `git merge-base "
+        "--is-ancestor` tells. Deviations: of the whole plan, listed at its end.",
         rows,
         pd.DataFrame(shown),
     )
