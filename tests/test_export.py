@@ -73,9 +73,9 @@ def test_c_computes_the_sums_of_a_binary_layer(done):
 def test_the_header_has_every_binary_layer(done):
     text = (done["folder"] / "network.h").read_text()
     layers = binary_layers(done["network"])
-    assert re.findall(r"char (\w+)\[", text) == [*layers]
+    assert re.findall(r"char layer_(\w+)\[", text) == [*layers]
     for name, layer in layers.items():
-        assert f" {name}_terms = {layer.weight[0].numel()}}};" in text
+        assert f" layer_{name}_terms = {layer.weight[0].numel()}}};" in text
 
 
 def test_batch_norm_and_sign_ask_whether_a_sum_reaches_a_number(done):

@@ -1,4 +1,4 @@
-"""Binary building blocks: the sign, its straight-through estimators, layers with binary weights.
+"""Layers with binary weights, and what sorts, clips and checks these weights.
 
 A layer comes in two kinds. By default its weights *are* -1 or +1, and a flip optimizer
 (:mod:`bop2ndorder.optim`) turns them one by one; the forward pass is that of the plain torch layer.
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import float16
+from .signs import approx_sign, sign, ste_sign
 
 __all__ = [
     "BinaryConv1d",
@@ -26,93 +27,8 @@ __all__ = [
 ]
 
 
-def sign(x: torch.Tensor) -> torch.Tensor:
-    """The sign without a zero: every binarization of this project goes through it.
-
-    ===========  ====
-    x            sign
-    ===========  ====
-    x > 0         +1
-    0.0, -0.0     +1
-    x < 0         -1
-    NaN           -1
-    ===========  ====
-
-    (NaN, because ``NaN >= 0`` is false: a diverging network shows in its loss, not here.)
-
-    Args:
-        x: real tensor of any shape and floating dtype.
-
-    Returns:
-        Tensor of x's shape, dtype and memory format; no gradient flows through it.
-
-    Source: larq.math.sign, which differs at NaN (there it stays NaN).
-    """
-    x = x.detach()
-    # Two passes, 2 * (x >= 0) - 1; torch.where would make three and a boolean tensor between them.
-    positive = torch.ge(x, 0, out=torch.empty_like(x))
-    return torch.add(x.new_full((), -1), positive, alpha=2, out=positive)
-
-
-class _Sign(torch.autograd.Function):
-    """The sign forward; subclasses say what goes backward."""
-
-    # One function with `ctx`, not two with `setup_context`: that costs four times as much a call
-    # (a hundredth of a training step), for the sake of torch.func alone.
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return sign(x)
-
-
-class _SteSign(_Sign):
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        # The kernel keeps the gradient strictly inside its limits; the next number after 1 as the
-        # limit makes that |x| <= 1. One fused pass: a comparison and a `where` cost a quarter of
-        # the whole training step more.
-        limit = 1 + torch.finfo(x.dtype).eps
-        return torch.ops.aten.hardtanh_backward(grad, x, -limit, limit)
-
-
-class _ApproxSign(_Sign):
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return grad * (2 - 2 * x.abs()).clamp_(min=0)
-
-
-def ste_sign(x: torch.Tensor) -> torch.Tensor:
-    """Sign with the straight-through estimator.
-
-    Forward ``sign(x)``; backward ``dL/dx = dL/dy`` where ``|x| <= 1``, else 0 (a NaN lets the
-    gradient pass).
-
-    Args:
-        x: real tensor of any shape and floating dtype.
-
-    Source: Courbariaux et al. 2016 (arXiv 1602.02830), larq's ``ste_sign``.
-    """
-    return _SteSign.apply(x)
-
-
-def approx_sign(x: torch.Tensor) -> torch.Tensor:
-    """Sign with the triangular estimator of Bi-Real Net.
-
-    Forward ``sign(x)``; backward ``dL/dx = (2 - 2|x|) dL/dy`` where ``|x| <= 1``, else 0 (a NaN
-    makes the gradient NaN).
-
-    Args:
-        x: real tensor of any shape and floating dtype.
-
-    Source: Liu et al. 2018 (arXiv 1808.00278), larq's ``approx_sign``.
-    """
-    return _ApproxSign.apply(x)
-
-
 class _Binary(nn.Module):
-    """What the binary layers share: how weights start and what the forward pass sees of them."""
+    """What the binary layers share: how weights start, are loaded, and enter the forward pass."""
 
     latent: bool
     binary_input = False
@@ -131,6 +47,21 @@ class _Binary(nn.Module):
     def binary_weight(self) -> torch.Tensor:
         """The weights that the forward pass uses, exactly -1 or +1."""
         return ste_sign(self.weight) if self.latent else self.weight
+
+    def sums_in_float16(self, x: torch.Tensor) -> bool:
+        """Whether this call does what :func:`use_float16` chose: not where autocast chooses."""
+        return self.float16 and not torch.is_autocast_enabled(x.device.type)
+
+    def _load_from_state_dict(self, state_dict, prefix, *others):
+        weight, errors = state_dict.get(f"{prefix}weight"), others[-1]
+        if weight is None or self.latent or weight.is_meta or is_binary(weight):
+            super()._load_from_state_dict(state_dict, prefix, *others)
+        else:
+            errors.append(
+                f"the weights for {prefix}weight are not all -1 or +1: to train latent weights on "
+                "build the model with latent=True; to go on from real ones load them before "
+                "binarize_"
+            )
 
     def extra_repr(self) -> str:
         own = {"latent": self.latent, "binary_input": self.binary_input}
@@ -157,6 +88,8 @@ class _BinaryConv(_Binary):
         pad_value=0,
         latent=False,
         binary_input=False,
+        device=None,
+        dtype=None,
     ):
         if pad_value not in (0, 1, -1):
             raise ValueError(
@@ -170,19 +103,20 @@ class _BinaryConv(_Binary):
         self.latent = latent  # first: the next line draws the weights
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-            bias=bias, padding_mode=padding_mode,
+            bias=bias, padding_mode=padding_mode, device=device, dtype=dtype,
         )  # fmt: skip
         self.pad_value = pad_value
         self.binary_input = binary_input
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         padding, zeros = self.padding, self.padding_mode == "zeros"
-        if self.pad_value or not zeros or (self.float16 and isinstance(padding, str)):
+        in_float16 = self.sums_in_float16(x) and x.dim() == self.weight.dim()  # a batch
+        if self.pad_value or not zeros or (in_float16 and isinstance(padding, str)):
             border = ("constant", self.pad_value) if zeros else (self.padding_mode,)
             x = F.pad(x, self._reversed_padding_repeated_twice, *border)
             padding = (0,) * len(self.stride)
         how = self.stride, padding, self.dilation, self.groups
-        if self.float16:
+        if in_float16:
             return float16.conv(x, self.binary_weight, *how)
         conv = F.conv1d if len(self.stride) == 1 else F.conv2d
         return conv(x, self.binary_weight, self.bias, *how)
@@ -196,8 +130,8 @@ class BinaryConv2d(_BinaryConv, nn.Conv2d):
     """2-D convolution with weights -1 or +1.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode: as
-            in :class:`torch.nn.Conv2d`.
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode,
+            device, dtype: as in :class:`torch.nn.Conv2d`.
         bias: add a real-valued bias to each channel, which starts at 0 (default: False).
         pad_value: 0, 1 or -1, what the border is padded with where ``padding_mode`` is "zeros"
             (default: 0). With 1 or -1 a padded map of signs is one of signs: a bit for each value.
@@ -225,15 +159,26 @@ class BinaryLinear(_Binary, nn.Linear):
     Args:
         in_features, out_features: as in :class:`torch.nn.Linear`; the weights are (out, in).
         bias, latent, binary_input: as in :class:`BinaryConv2d`.
+        device, dtype: as in :class:`torch.nn.Linear`.
     """
 
-    def __init__(self, in_features, out_features, *, bias=False, latent=False, binary_input=False):
+    def __init__(
+        self,
+        in_features,
+        out_features,
+        *,
+        bias=False,
+        latent=False,
+        binary_input=False,
+        device=None,
+        dtype=None,
+    ):
         self.latent = latent  # first: the next line draws the weights
-        super().__init__(in_features, out_features, bias=bias)
+        super().__init__(in_features, out_features, bias=bias, device=device, dtype=dtype)
         self.binary_input = binary_input
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.float16:
+        if self.sums_in_float16(x):
             return float16.linear(x, self.binary_weight)
         return F.linear(x, self.binary_weight, self.bias)
 
@@ -251,11 +196,11 @@ def binary_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
 
     Returns:
         ``(binary, real)``: the weights of the binary layers for a flip optimizer, and all other
-        parameters for Adam, each in the order of definition.
+        parameters, if any, for Adam; each once, in the order of definition.
 
     Raises:
-        ValueError: where either list is empty, a binary layer is latent, or one of its weights is
-            not exactly -1 or +1.
+        ValueError: where there is no binary layer, one is latent, or one of its weights is not
+            exactly -1 or +1.
     """
     layers = binary_layers(model)
     for name, layer in layers.items():
@@ -269,13 +214,11 @@ def binary_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
                 f"the weights of binary layer {name!r} must be exactly -1 or +1; "
                 "set them with layer.weight.copy_(sign(values)) under torch.no_grad()"
             )
-    binary = [layer.weight for layer in layers.values()]
-    taken = {id(parameter) for parameter in binary}
-    real = [parameter for parameter in model.parameters() if id(parameter) not in taken]
-    for kind, found in (("binary", binary), ("real-valued", real)):
-        if not found:
-            raise ValueError(f"the model has no {kind} parameter: {type(model).__name__}")
-    return binary, real
+    if not layers:
+        raise ValueError(f"the model has no binary layer: {type(model).__name__}")
+    binary = {id(layer.weight): layer.weight for layer in layers.values()}  # some may share one
+    real = [parameter for parameter in model.parameters() if id(parameter) not in binary]
+    return [*binary.values()], real
 
 
 def is_binary(weight: torch.Tensor) -> bool:
@@ -301,7 +244,8 @@ def use_float16(model: nn.Module) -> list[str]:
     Args:
         model: with binary layers, of which those are taken that have ``binary_input``, no bias and
             so few terms that float16 holds every sum of them (:mod:`bop2ndorder.float16`, which
-            also says what a GPU has to be told).
+            also says what a GPU has to be told). Under autocast, which chooses dtypes itself, and
+            for convolutions of a single map without a batch they do as they did before.
 
     Returns:
         the names of those layers.

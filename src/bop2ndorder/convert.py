@@ -28,8 +28,9 @@ def binarize_(
         binary, real = binary_parameters(model)
 
     What goes *into* the layers stays real: put :func:`~bop2ndorder.binary.ste_sign` where it is to
-    be binary. The signs are much larger than the weights were, and the statistics of normalization
-    layers no longer fit: train on, and expect little of the network before.
+    be binary, and no ReLU before it, which leaves nothing but +1. The signs are much larger than
+    the weights were, and the statistics of normalization layers no longer fit: train on, and expect
+    little of the network before.
 
     Args:
         model: the network.

@@ -48,7 +48,13 @@ class FlipOptimizer(Optimizer):
 
     def add_param_group(self, param_group: dict) -> None:
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
+        try:
+            self._check(self.param_groups[-1])
+        except (TypeError, ValueError):
+            self.param_groups.pop()  # who goes on without it must not have it flipped
+            raise
+
+    def _check(self, group: dict) -> None:
         check_hyperparameters(type(self).__name__, group)
         for index, parameter in enumerate(group["params"]):
             if not parameter.is_floating_point() or not is_binary(parameter):
@@ -79,19 +85,18 @@ class FlipOptimizer(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             check_hyperparameters(type(self).__name__, group)
+            parameters = [p for p in group["params"] if p.grad is not None]
+            for parameter in parameters:
+                if parameter.grad.is_sparse:
+                    raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+                if not self.state[parameter]:
+                    self._init_state(self.state[parameter], parameter, group)
             group = at_rate(group)
             if group is None:
                 continue
             prepared = self.prepared(group)
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                if parameter.grad.is_sparse:
-                    raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
-                state = self.state[parameter]
-                if not state:
-                    self._init_state(state, parameter)
-                self.update(parameter, state, prepared)
+            for parameter in parameters:
+                self.update(parameter, self.state[parameter], prepared)
         return loss
 
     def prepared(self, group: dict) -> dict:
@@ -103,7 +108,7 @@ class FlipOptimizer(Optimizer):
         dtype = moment_dtype(*group["params"])
         return group | {n: rounded(group[n], dtype) for n in HYPERPARAMETERS if n in group}
 
-    def _init_state(self, state: dict, parameter: Tensor) -> None:
+    def _init_state(self, state: dict, parameter: Tensor, group: dict) -> None:
         for moment in self.moments:
             state[moment] = torch.zeros_like(parameter, dtype=moment_dtype(parameter))
         state["flips"] = torch.zeros((), dtype=torch.int64, device=parameter.device)
@@ -117,10 +122,17 @@ class FlipOptimizer(Optimizer):
         A hyperparameter becomes what was saved, a number or a new tensor on the weights' device; an
         lr that is missing becomes 1.
         """
-        super().load_state_dict(state_dict)
+        # What hooks make of it comes out only by a hook: the last.
+        loaded = []
+        hook = self.register_load_state_dict_pre_hook(lambda _, given: loaded.append(given))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            hook.remove()
+        [state_dict] = loaded
         for group in self.param_groups:
             for name in HYPERPARAMETERS:
-                if isinstance(group.get(name), Tensor):
+                if isinstance(group.get(name), Tensor) and group["params"]:
                     group[name] = group[name].to(group["params"][0].device)
         # torch casts all state to the dtype of the weights, which would round the float32 moments
         # of bfloat16 weights and turn the counts of flips into floats.

@@ -4,6 +4,7 @@ A hyperparameter is a number, or a tensor without dimensions, which is never rea
 """
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -16,8 +17,11 @@ HYPERPARAMETERS = ("lr", "gamma", "sigma", "threshold", "eps")
 def at_rate(group: dict) -> dict | None:
     """A copy of a group whose gamma is gamma times lr; None where that is 0 and no step is due.
 
-    Where it is a tensor and 0, sigma is 0 as well, and the threshold is not exceeded.
+    Where it is a tensor and 0, sigma is 0 as well, and the threshold is not exceeded. Numbers of
+    any kind, such as NumPy's, become floats.
     """
+    numbers = {n: group[n] for n in HYPERPARAMETERS if isinstance(group.get(n), Real)}
+    group = group | {name: float(value) for name, value in numbers.items()}
     gamma = group.get("gamma", 1.0) * group["lr"]
     if not isinstance(gamma, Tensor):
         return group | {"gamma": gamma} if gamma > 0 else None
@@ -52,7 +56,7 @@ def check_hyperparameters(optimizer: str, group: dict) -> None:
         value = group[name]
         if isinstance(value, Tensor):
             _check_tensor(optimizer, name, value, group["params"])
-        elif not isinstance(value, int | float):
+        elif not isinstance(value, Real) or isinstance(value, bool):
             raise TypeError(f"{optimizer}: {name} must be a number, got {value!r}")
         elif name in ("gamma", "sigma"):
             if not 0 < value <= 1:

@@ -24,7 +24,7 @@ that is said of thresholds is the product of both::
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(flip, T_max=steps)
 
 It may be 0, where many schedules begin or end: such a step leaves weights, moments and corrections
-as they are. OneCycleLR needs ``cycle_momentum=False``.
+as they are. OneCycleLR and CyclicLR need ``cycle_momentum=False``.
 
 **Tensors.** Hyperparameters are numbers, or tensors without dimensions on the weights' device,
 float32 or float64. What is in a tensor is never read back: it may change from step to step under
@@ -73,7 +73,9 @@ class Bop(FlipOptimizer):
 
     ``state[parameter]`` holds ``m`` (float32, or float64 for float64 weights; memory as the
     weights) and ``flips``, the number of flips so far (int64, no dimension, on the weights'
-    device; reading it now and then gives the flip rate without a synchronisation per step).
+    device; reading it now and then gives the flip rate without a synchronisation per step). It is
+    there from the first step with a gradient on. A gradient that is not finite stays in the
+    moments: its weight never flips again, and no loss need show it.
 
     Raises:
         TypeError, ValueError: for a hyperparameter out of its range or, as a tensor, of another
@@ -153,8 +155,8 @@ class Bop2ndOrder(FlipOptimizer):
         gamma: adaptivity rate of the first moment, in (0, 1] (default: 1e-6).
         sigma: rate of the second moment, in (0, 1] (default: 1e-2).
         threshold: tau, at least 0, without unit (default: 1e-6). Noise alone gives m / sqrt(v) a
-            standard deviation of sqrt(gamma / (2 - gamma)), the noise floor; a tau below gamma,
-            about one step of that ratio, does nothing.
+            standard deviation of sqrt(gamma / (2 - gamma)), the noise floor; a tau far below
+            gamma, which is about one step of that ratio, does next to nothing.
         eps: added to the root, at least 0 (default: 1e-10).
         bias_correction: None, "constant" or "adam" (default: None).
         lr: a factor on gamma for torch's schedulers, at least 0; gamma times lr is at most 1
@@ -199,6 +201,11 @@ class Bop2ndOrder(FlipOptimizer):
             "bias_correction": bias_correction,
         }
         super().__init__(params, defaults)
+
+    def _init_state(self, state: dict, parameter: Tensor, group: dict) -> None:
+        super()._init_state(state, parameter, group)
+        if group["bias_correction"] == "adam":
+            state.update(a=0.0, b=0.0)
 
     def prepared(self, group: dict) -> dict:
         if group["bias_correction"] == "adam":

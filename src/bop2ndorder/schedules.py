@@ -13,6 +13,7 @@ To be called before each update, as in Keras::
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 
@@ -28,7 +29,7 @@ __all__ = [
 
 def _check(schedule: object, **values: float) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"{type(schedule).__name__}: {name} must be a number, got {value!r}")
         if not 0 <= value < math.inf:
             raise ValueError(
@@ -123,12 +124,12 @@ class NoiseFloor:
     """A threshold of Bop2ndOrder that keeps its height above what noise alone does.
 
     Of a gradient that is nothing but noise, m / sqrt(v) has the standard deviation
-    ``sqrt(gamma / (2 - gamma))``, since m averages over about 2 / gamma steps. The value is
+    ``sqrt(gamma / (2 - gamma))``, once m has settled. The value is
     ``times`` that, with gamma of the same step, so that it falls as gamma does.
 
     Args:
         times: threshold in standard deviations of the noise, at least 0.
-        gamma: schedule of the adaptivity rate.
+        gamma: schedule of the adaptivity rate; of gamma times lr where the group's lr is not 1.
 
     Source: ours; docs/flips.md derives and simulates it. It holds without bias correction, and
     where sigma is small enough for v to be steady.
@@ -155,7 +156,7 @@ class StepsOfM:
 
     Args:
         times: threshold in steps of m, at least 0.
-        gamma: schedule of the adaptivity rate.
+        gamma: schedule of the adaptivity rate; of gamma times lr where the group's lr is not 1.
         gradient: for Bop the root mean square of the gradient; 1, the default, for Bop2ndOrder
             without bias correction, whose ratio has no unit.
 

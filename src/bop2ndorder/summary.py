@@ -24,7 +24,7 @@ class Row:
         binary_parameters: weights of binary layers, a bit each.
         real_parameters: all other parameters, 32 bits each.
         binary_macs: multiply-accumulates for one input whose factors are both -1 or +1, or zeros
-            that pad: a bit operation each.
+            that pad: a bit operation each. (Inputs of 0 and 1 are bits, too, and count here.)
         real_macs: all others. With a binary weight these are additions and subtractions.
         bytes: what it takes in a file of :func:`bop2ndorder.weights.save_weights`, the file's
             header aside: binary weights eight to a byte, float32 for all other values, among them

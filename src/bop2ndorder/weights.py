@@ -17,23 +17,37 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .binary import binary_layers
+from .binary import binary_layers, is_binary
 
 __all__ = ["load_weights", "save_weights"]
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Write what inference needs of a network to ``path``, in the format above."""
-    packed = {f"{name}.weight" for name in binary_layers(model)}
+    """Write what inference needs of a network to ``path``, in the format above.
+
+    What several modules share is written for each.
+
+    Raises:
+        ValueError: and nothing is written, where a binary layer that is not latent has weights
+            other than -1 and +1, whose signs would be another network.
+    """
+    layers = {layer: name for name, layer in binary_layers(model).items()}
+    for layer, name in layers.items():
+        if not layer.latent and not is_binary(layer.weight):
+            raise ValueError(
+                f"the weights of binary layer {name!r} are not all -1 or +1, and a file keeps "
+                "their signs only: was it trained by an optimizer for real weights?"
+            )
+    modules = model.named_modules(remove_duplicate=False)
+    packed = {f"{name}.weight".lstrip(".") for name, module in modules if module in layers}
     tensors, shapes = {}, {}
     for name, value in model.state_dict().items():
         value = value.cpu()
         if name in packed:
             tensors[name], shapes[name] = _pack(value), list(value.shape)
-        elif value.is_floating_point():
-            tensors[name] = value.float().contiguous()
         else:
-            tensors[name] = value
+            wanted = torch.float32 if value.is_floating_point() else value.dtype
+            tensors[name] = value.to(wanted, copy=True, memory_format=torch.contiguous_format)
     save_file(tensors, path, metadata={"binary": json.dumps(shapes, sort_keys=True)})
 
 

@@ -170,10 +170,47 @@ def test_split_refuses_weights_that_are_not_binary(value):
     ("model", "message"),
     [
         (Small(latent=True), "layer 'binary.0' has latent weights"),
-        (nn.Linear(2, 2), "no binary parameter: Linear"),
-        (BinaryLinear(2, 2), "no real-valued parameter: BinaryLinear"),
+        (nn.Linear(2, 2), "no binary layer: Linear"),
     ],
 )
-def test_split_refuses_models_without_two_kinds(model, message):
+def test_split_refuses_models_without_binary_weights(model, message):
     with pytest.raises(ValueError, match=message):
         binary_parameters(model)
+
+
+def test_split_of_a_model_without_real_parameters():
+    layer = BinaryLinear(2, 2)
+    assert binary_parameters(layer) == ([layer.weight], [])
+
+
+def test_a_shared_weight_is_split_once():
+    net = nn.Sequential(BinaryLinear(4, 4), nn.BatchNorm1d(4), BinaryLinear(4, 4))
+    net[2].weight = net[0].weight
+    binary, real = binary_parameters(net)
+    assert len(binary) == 1 and binary[0] is net[0].weight
+    assert len(real) == 2
+
+
+# Loading
+
+
+def test_a_binary_layer_loads_no_other_weights_than_signs():
+    torch.manual_seed(0)
+    latent, net = Small(latent=True), Small()
+    before = net.conv.weight.clone()
+    with pytest.raises(RuntimeError, match=r"conv.weight are not all -1 or \+1: .* latent=True"):
+        net.load_state_dict(latent.state_dict())
+    assert torch.equal(net.conv.weight, before)
+    latent.load_state_dict(net.state_dict())
+    assert torch.equal(latent.conv.weight, before)
+    with torch.device("meta"):
+        there = Small()
+    there.load_state_dict(net.state_dict(), assign=True)
+    assert torch.equal(there.conv.weight, before)
+
+
+@pytest.mark.parametrize(("kind", "sizes"), [(BinaryLinear, (3, 4)), (BinaryConv2d, (3, 4, 3))])
+def test_layers_are_made_with_a_device_and_a_dtype(kind, sizes):
+    layer = kind(*sizes, device="meta", dtype=torch.float64)
+    assert layer.weight.is_meta and layer.weight.dtype == torch.float64
+    assert kind(*sizes, dtype=torch.bfloat16).weight.abs().eq(1).all()

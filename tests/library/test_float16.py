@@ -224,3 +224,37 @@ def test_under_compilation():
     found.square().sum().backward()
     assert torch.equal(found, expected)
     assert all(map(torch.equal, (p.grad for p in net.parameters()), gradients))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (BinaryLinear(8, 3, binary_input=True), (5, 8)),
+        (BinaryConv2d(8, 3, 3, binary_input=True), (2, 8, 5, 5)),
+    ],
+)
+def test_under_autocast_dtypes_are_those_that_it_chooses(layer, shape):
+    torch.manual_seed(0)
+    x = sign(torch.randn(shape)).requires_grad_()
+
+    def through():
+        with torch.autocast("cpu", torch.bfloat16):
+            out = layer(x)
+        x.grad = None
+        out.float().square().sum().backward()
+        return out, x.grad
+
+    expected = through()
+    use_float16(layer)
+    found = through()
+    assert found[0].dtype == torch.bfloat16
+    assert all(map(torch.equal, found, expected))
+
+
+def test_a_map_without_a_batch_passes_as_before():
+    torch.manual_seed(0)
+    layer = BinaryConv2d(2, 3, 3, padding="same", binary_input=True)
+    x = sign(torch.randn(2, 5, 5))
+    expected = passed(layer, x)
+    use_float16(layer)
+    assert all(map(torch.equal, passed(layer, x), expected))

@@ -4,11 +4,15 @@ import copy
 import io
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from optimizers import OPTIMIZERS, assert_same_state, every_optimizer, parameter, step, train
 from torch import nn
+from torch.distributed import checkpoint
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
+from bop2ndorder.binary import BinaryLinear, binary_parameters
 from bop2ndorder.optim import Bop, Bop2ndOrder, bop2ndorder
 
 
@@ -293,6 +297,9 @@ def test_wrong_weights(make, values):
     optimizer = make([parameter(3)])
     with pytest.raises(ValueError, match="parameter 0 of group 1"):
         optimizer.add_param_group({"params": [values]})
+    with pytest.raises(ValueError, match="gamma must be in"):
+        optimizer.add_param_group({"params": [parameter(2)], "gamma": 7.0})
+    assert len(optimizer.param_groups) == 1, "who catches the error must not have them flipped"
 
 
 @pytest.mark.parametrize("make", [Bop, Bop2ndOrder])
@@ -303,3 +310,66 @@ def test_no_parameters_and_sparse_gradients(make):
     p.grad = torch.eye(4, 3).to_sparse()
     with pytest.raises(RuntimeError, match=f"{make.__name__} does not support sparse gradients"):
         make([p]).step()
+
+
+@every_optimizer
+def test_hooks_decide_what_is_loaded(make):
+    """As where the same weights stand in another order, which torch tells by their names."""
+    weights = [parameter(30), parameter(30, seed=1)]
+    saved = make(weights)
+    train(saved, range(3))
+    swapped = make(weights[::-1])
+    swapped.register_load_state_dict_pre_hook(
+        lambda _, given: {**given, "state": {0: given["state"][1], 1: given["state"][0]}}
+    )
+    swapped.load_state_dict(saved.state_dict())
+    for weight in weights:
+        assert torch.equal(swapped.state[weight]["m"], saved.state[weight]["m"])
+
+
+@every_optimizer
+def test_distributed_checkpoints_hold_all_of_it(make, tmp_path):
+    """They make states by a step at an lr of 0, and then fill them."""
+
+    def begin():
+        torch.manual_seed(0)
+        net = nn.Sequential(BinaryLinear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
+        binary, real = binary_parameters(net)
+        return net, [make(binary), torch.optim.Adam(real)]
+
+    def go_on(net, optimizers, seeds):
+        for seed in seeds:
+            torch.manual_seed(seed)
+            net.zero_grad()
+            net(torch.randn(8, 6)).square().mean().backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        return [value.clone() for value in net.state_dict().values()]
+
+    net, optimizers = begin()
+    go_on(net, optimizers, range(5))
+    of_net, of_optimizers = get_state_dict(net, optimizers)
+    checkpoint.save({"net": of_net, "optimizers": of_optimizers}, checkpoint_id=tmp_path)
+    expected = go_on(net, optimizers, range(5, 15))
+
+    net, optimizers = begin()
+    of_net, of_optimizers = get_state_dict(net, optimizers)
+    state = {"net": of_net, "optimizers": of_optimizers}
+    checkpoint.load(state, checkpoint_id=tmp_path)
+    set_state_dict(
+        net, optimizers, model_state_dict=state["net"], optim_state_dict=state["optimizers"]
+    )
+    assert all(map(torch.equal, go_on(net, optimizers, range(5, 15)), expected))
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.int64])
+def test_numbers_of_numpy_are_numbers(number):
+    value = number(1)
+    optimizer = Bop2ndOrder([parameter(50)], gamma=value, sigma=value, bias_correction="adam")
+    plain = Bop2ndOrder([parameter(50)], gamma=1.0, sigma=1.0, bias_correction="adam")
+    for made in (optimizer, plain):
+        step(made, 0)
+    assert torch.equal(optimizer.param_groups[0]["params"][0], plain.param_groups[0]["params"][0])
+    assert type(next(iter(optimizer.state.values()))["a"]) is float
+    with pytest.raises(TypeError, match="gamma must be a number, got True"):
+        Bop([parameter(2)], gamma=True)

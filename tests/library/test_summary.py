@@ -131,6 +131,15 @@ def test_a_shared_weight_counts_once():
     assert (second.binary_parameters, second.bytes, second.real_macs) == (0, 0, 64)
 
 
+def test_inputs_of_0_and_1_are_bits():
+    class Steps(nn.Module):
+        def forward(self, x):
+            return (x > 0).to(x.dtype)
+
+    (row,) = summary(nn.Sequential(Steps(), BinaryLinear(8, 3)), (8,)).rows
+    assert (row.binary_macs, row.real_macs) == (24, 0)
+
+
 def test_the_network_is_as_before():
     net = small()
     net[1].eval()

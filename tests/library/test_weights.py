@@ -3,8 +3,9 @@
 import pytest
 import torch
 from safetensors import safe_open
+from torch import nn
 
-from bop2ndorder.binary import binary_layers, sign
+from bop2ndorder.binary import BinaryLinear, binary_layers, sign
 from bop2ndorder.networks import build
 from bop2ndorder.weights import load_weights, save_weights
 
@@ -87,3 +88,34 @@ def test_errors_name_the_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ValueError, match="weights.safetensors is not a whole safetensors file"):
         load_weights(net, path)
+
+
+def test_what_modules_share_is_kept_for_each(tmp_path):
+    def shared():
+        norm, layer = nn.BatchNorm1d(4), BinaryLinear(4, 4)
+        return nn.Sequential(layer, norm, layer, norm)
+
+    torch.manual_seed(0)
+    net, other = shared(), shared()
+    x = torch.randn(5, 4)
+    net(x)
+    save_weights(net, tmp_path / "weights")
+    load_weights(other, tmp_path / "weights")
+    assert torch.equal(net.eval()(x), other.eval()(x))
+    with safe_open(tmp_path / "weights", "pt") as file:
+        assert file.get_tensor("0.weight").numel() == file.get_tensor("2.weight").numel() == 2
+
+
+def test_a_layer_alone_is_kept_as_bits(tmp_path):
+    save_weights(BinaryLinear(8, 3), tmp_path / "weights")
+    with safe_open(tmp_path / "weights", "pt") as file:
+        assert file.get_tensor("weight").numel() == 3
+
+
+def test_weights_that_are_no_signs_are_not_kept_as_such(tmp_path):
+    net = nn.Sequential(BinaryLinear(2, 2))
+    with torch.no_grad():
+        net[0].weight[0, 0] = -0.9
+    with pytest.raises(ValueError, match=r"'0' are not all -1 or \+1"):
+        save_weights(net, tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()

@@ -57,7 +57,7 @@ def train(
         the trained network, and its history: the rows of history.csv and the speed in each epoch.
 
     Raises:
-        FloatingPointError: a loss is no longer a finite number.
+        FloatingPointError: a loss, a weight or a moment is no longer a finite number.
         ValueError: the checkpoint is damaged, or of a training on the other kind of device, CPU or
             GPU; the batch is larger than the data or not to be shared evenly; or there are not as
             many ranks as `gpus` says.

@@ -84,6 +84,12 @@ class Trainer:
         loss = loss_sum / steps / self.ranks.size
         seconds = time.perf_counter() - started
         check_finite(loss, f"training loss of epoch {epoch + 1}")
+        for name, tensor in self._tensors().items():  # the next sign would hide a NaN from the loss
+            if not tensor.isfinite().all():
+                raise FloatingPointError(
+                    f"after epoch {epoch + 1} {name} is no longer finite: the run has diverged; "
+                    "lower lr or gamma in params.yaml"
+                )
         row = {
             "epoch": epoch + 1,
             "step": step,
