@@ -42,7 +42,7 @@ def test_a_run_is_as_long_as_its_settings_say(digits, tmp_path, stop):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({}, "training loss of epoch 1"),
+        ({"lr": 1e38}, "training loss of epoch 1"),
         ({"batch_size": 60}, "loss on the validation images"),
         ({"batch_size": 60, "train_on": "all", "epochs": 2}, "training loss of epoch 1"),
         ({"batch_size": 120, "train_on": "all", "epochs": 1}, "loss on the test images"),
@@ -51,7 +51,7 @@ def test_a_run_is_as_long_as_its_settings_say(digits, tmp_path, stop):
 def test_a_diverged_run_is_a_sentence(digits, tmp_path, changes, what):
     message = f"the {what} is (nan|inf): the run has diverged; lower lr or gamma in params.yaml"
     with pytest.raises(FloatingPointError, match=message):
-        train(settings(lr=1e37, **changes), digits, tmp_path / "run", tmp_path / "run.pt")
+        train(settings(**{"lr": 1e37, **changes}), digits, tmp_path / "run", tmp_path / "run.pt")
 
 
 def test_a_nan_that_the_next_sign_hides_ends_the_run(digits, tmp_path):
