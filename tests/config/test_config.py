@@ -54,8 +54,8 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
         tmp_path,
         ("epochs: 150 ", "epochs: 0 "),
         (
-            "      normalization:\n        set: {epochs: 3,",
-            "      normalization:\n        set: {epochs: x,",
+            "      normalization:\n        set: {epochs: 3}",
+            "      normalization:\n        set: {epochs: x}",
         ),
     )
     assert mistakes(path) == [
@@ -337,13 +337,18 @@ LATER = [
 @pytest.mark.parametrize(("name", "default", "other"), LATER)
 def test_a_setting_with_a_default_is_in_the_ids_it_changes_only(study, name, default, other):
     """Such as came later than the first records, whose settings lack it."""
-    run = study.entries("small", "hyperparameters")[0].run
-    assert getattr(run.settings, name) == default
-    named = run.settings.model_dump()
+    settings = study.entries("small", "hyperparameters")[0].run.settings.model_dump()
+    named = settings | {later: value for later, value, _ in LATER}
     given = {key: value for key, value in named.items() if key != name}
-    assert Run.of(Settings.model_validate(given)) == run
+    run = Run.of(Settings.model_validate(given))
+    assert getattr(run.settings, name) == default
+    assert Run.of(Settings.model_validate(named)) == run
     assert Run.of(Settings.model_validate(named | {name: other})).id != run.id
-    assert {found.settings.numerics for found in study.runs("quick").values()} == {"portable"}
+
+
+@pytest.mark.parametrize("scale", ["quick", "small"])
+def test_records_can_be_made_again_on_other_processors(study, scale):
+    assert {run.settings.numerics for run in study.runs(scale).values()} == {"portable"}
 
 
 def test_a_stop_decides_how_long_a_run_is(study):
