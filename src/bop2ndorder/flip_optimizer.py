@@ -32,7 +32,7 @@ class FlipOptimizer(Optimizer):
     infinite or nan.
 
     Args:
-        params: parameters whose entries are exactly -1 or +1, or groups of them.
+        params: parameters whose entries are exactly -1 or +1, or groups of them; no DTensors.
         defaults: hyperparameters by name; without an ``lr`` it is 1.
     """
 
@@ -57,6 +57,12 @@ class FlipOptimizer(Optimizer):
     def _check(self, group: dict) -> None:
         check_hyperparameters(type(self).__name__, group)
         for index, parameter in enumerate(group["params"]):
+            if hasattr(parameter, "device_mesh"):  # without importing torch's distributed tensors
+                raise TypeError(
+                    f"{type(self).__name__}: parameter {index} of group "
+                    f"{len(self.param_groups) - 1} is a DTensor, as fully_shard makes them; it "
+                    "takes plain tensors, whole on each device"
+                )
             if not parameter.is_floating_point() or not is_binary(parameter):
                 raise ValueError(
                     f"{type(self).__name__}: every weight must be exactly -1 or +1, but parameter "

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from optimizers import OPTIMIZERS, assert_same_state, every_optimizer, parameter, step, train
-from torch import nn
+from torch import distributed, nn
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
@@ -373,3 +373,19 @@ def test_numbers_of_numpy_are_numbers(number):
     assert type(next(iter(optimizer.state.values()))["a"]) is float
     with pytest.raises(TypeError, match="gamma must be a number, got True"):
         Bop([parameter(2)], gamma=True)
+
+
+@pytest.mark.parametrize("make", [Bop, Bop2ndOrder])
+def test_distributed_tensors_are_refused(make):
+    import torch.distributed.tensor as tensor
+
+    if not hasattr(tensor, "distribute_tensor"):
+        pytest.skip("public from torch 2.5 on")
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = distributed.init_device_mesh("cpu", (1,))
+        weight = nn.Parameter(tensor.distribute_tensor(torch.ones(3), mesh))
+        with pytest.raises(TypeError, match=f"{make.__name__}: parameter 0 .* is a DTensor"):
+            make([weight])
+    finally:
+        distributed.destroy_process_group()
