@@ -56,7 +56,7 @@ def test_guidance_of_the_optimizer_is_what_was_measured():
         row = effects.loc[gamma.replace("->", "→"), int(times)]
         assert gain == points(row["effect"], row["effect_low"], row["effect_high"])
     beside = pd.read_csv(folder / "against_decay.csv").set_index(["gamma", "times"])
-    places = [("1e-3 against 1e-3 → 1e-5", 1), ("1e-2 against 1e-2 → 1e-4", 3)]
+    places = [("1e-3 against 1e-3 → 1e-5", 2), ("1e-2 against 1e-2 → 1e-4", 3)]
     rows = [beside.loc[place, ["difference", "low", "high"]] for place in places]
     assert f"are at {points(*rows[0])} and {points(*rows[1])}" in said
 

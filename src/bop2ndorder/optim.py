@@ -136,14 +136,14 @@ class Bop2ndOrder(FlipOptimizer):
     ============  =====================  =======================
     gamma         threshold / floor      gain
     ============  =====================  =======================
-    1e-3          1                      +5.9 (+1.8 to +10.1)
-    1e-2          3                      +20.8 (+11.9 to +29.7)
-    1e-3 -> 1e-5  1                      -5.8 (-11.3 to -0.3)
-    1e-2 -> 1e-4  3                      -11.7 (-14.7 to -8.7)
+    1e-3          2                      +3.5 (+0.6 to +6.4)
+    1e-2          3                      +19.9 (+13.7 to +26.1)
+    1e-3 -> 1e-5  2                      -13.3 (-16.4 to -10.1)
+    1e-2 -> 1e-4  3                      -9.4 (-13.5 to -5.3)
     ============  =====================  =======================
 
-    Beside the same gamma decaying without a threshold the first two are at -1.2 (-3.3 to +0.9)
-    and -0.8 (-6.8 to +5.2). All of it: docs/flips.md and results/small/noise_floor.
+    Beside the same gamma decaying without a threshold the first two are at -1.8 (-5.8 to +2.2)
+    and +0.8 (-6.1 to +7.8). All of it: docs/flips.md and results/small/noise_floor.
 
     The noise floor (:class:`.NoiseFloor`) is the measure where gamma times the number of steps of a
     training is far above 1. Far below 1, m never settles, and the threshold counts in steps of m
