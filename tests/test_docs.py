@@ -23,8 +23,8 @@ from bop2ndorder.study.numerics import PINS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PACKAGE = DOCS.parent / "src" / "bop2ndorder"
-# Modules of the library that are no part of its interface.
-INNER = {"__main__", "flip_optimizer", "flip_rules", "hyperparameters", "load", "store"}
+# Modules of the library that are no part of its interface, or whose names another one offers.
+INNER = {"__main__", "flip_optimizer", "flip_rules", "hyperparameters", "load", "signs", "store"}
 
 
 @pytest.fixture(scope="module")
