@@ -117,6 +117,8 @@ TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
     | st.sampled_from(FORMS),
 )
 def test_a_changed_text(tmp_path_factory, at, length, new):
-    path = tmp_path_factory.getbasetemp() / "params.yaml"
+    # Not above the folders of other tests, which would find it there.
+    path = tmp_path_factory.getbasetemp() / "changed" / "params.yaml"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(TEXT[:at] + new + TEXT[at + length :], encoding="utf-8")
     holds(load_study, path)
