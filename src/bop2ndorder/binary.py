@@ -58,9 +58,9 @@ class _Binary(nn.Module):
             super()._load_from_state_dict(state_dict, prefix, *others)
         else:
             errors.append(
-                f"the weights for {prefix}weight are not all -1 or +1: to train latent weights on "
-                "build the model with latent=True; to go on from real ones load them before "
-                "binarize_"
+                f"the weights for {prefix}weight are not all -1 or +1: were they averaged, or "
+                "given to an optimizer of real weights? To train latent weights on build the model "
+                "with latent=True; to go on from real ones load them before binarize_"
             )
 
     def extra_repr(self) -> str:

@@ -57,7 +57,8 @@ def check_hyperparameters(optimizer: str, group: dict) -> None:
         if isinstance(value, Tensor):
             _check_tensor(optimizer, name, value, group["params"])
         elif not isinstance(value, Real) or isinstance(value, bool):
-            raise TypeError(f"{optimizer}: {name} must be a number, got {value!r}")
+            mend = "; schedules go to set_hyperparameters at each step" if callable(value) else ""
+            raise TypeError(f"{optimizer}: {name} must be a number, got {value!r}{mend}")
         elif name in ("gamma", "sigma"):
             if not 0 < value <= 1:
                 raise ValueError(f"{optimizer}: {name} must be in (0, 1], got {value}")

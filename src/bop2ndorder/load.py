@@ -28,12 +28,17 @@ def load_run(run: str, root: str | Path = ".") -> nn.Module:
     trained = {path.parent.name: path.parent for path in root.glob("runs/*/*/done.json")}
     shipped = {path.stem: path for path in root.glob("results/*/models/*.safetensors")}
     found = sorted(name for name in trained.keys() | shipped.keys() if name.startswith(run))
-    if len(found) != 1:
-        what = "no finished run" if not found else f"{len(found)} runs"
+    places = f"{root / 'runs'} and {root / 'results' / '*' / 'models'}"
+    if not found:
         raise FileNotFoundError(
-            f"{what} in {root / 'runs'} and {root / 'results' / '*' / 'models'} whose id begins "
-            f"with {run!r}: see `bop2ndorder plan --list` for the ids, `dvc pull` or `snakemake` "
-            "for the weights"
+            f"no finished run in {places} whose id begins with {run!r}: root must be a clone of "
+            "the study, results/*/models/*.md describe the networks in git, and `snakemake` "
+            "or `dvc pull` brings others"
+        )
+    if len(found) > 1:
+        raise FileNotFoundError(
+            f"{len(found)} runs in {places} have an id that begins with {run!r}, such as "
+            f"{' and '.join(found[:3])}: give more of it"
         )
     (name,) = found
     weights, facts = _trained(trained[name]) if name in trained else _shipped(shipped[name])

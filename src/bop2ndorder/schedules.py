@@ -37,6 +37,13 @@ def _check(schedule: object, **values: float) -> None:
             )
 
 
+def _check_schedule(owner: str, name: str, schedule: object) -> None:
+    if not callable(schedule):
+        raise TypeError(
+            f"{owner}: {name} must be a schedule, such as Constant({schedule!r}), got {schedule!r}"
+        )
+
+
 def _check_step(step: int) -> None:
     if not step >= 0:
         raise ValueError(f"a schedule's step counts from 0, got {step}")
@@ -140,9 +147,12 @@ class NoiseFloor:
 
     def __post_init__(self):
         _check(self, times=self.times)
+        _check_schedule("NoiseFloor", "gamma", self.gamma)
 
     def __call__(self, step: int) -> float:
         gamma = self.gamma(step)
+        if not 0 <= gamma <= 1:
+            raise ValueError(f"NoiseFloor: gamma must be from 0 to 1, got {gamma} at step {step}")
         return self.times * math.sqrt(gamma / (2 - gamma))
 
 
@@ -169,6 +179,7 @@ class StepsOfM:
 
     def __post_init__(self):
         _check(self, times=self.times, gradient=self.gradient)
+        _check_schedule("StepsOfM", "gamma", self.gamma)
 
     def __call__(self, step: int) -> float:
         return self.times * self.gamma(step) * self.gradient
@@ -193,7 +204,10 @@ def set_hyperparameters(
 
     Raises:
         ValueError: for a name that the optimizer does not have.
+        TypeError: for what is no schedule, such as a number.
     """
+    for name, schedule in schedules.items():
+        _check_schedule("set_hyperparameters", name, schedule)
     values = {name: schedule(step) for name, schedule in schedules.items()}
     for group in optimizer.param_groups:
         unknown = values.keys() - group.keys()

@@ -123,8 +123,30 @@ def test_the_spread_is_said_beside_the_mean():
     claims.statements["C1"].secondary["spread"] = it.model_copy(update={"measure": "spread"})
     rows = arms(a=six(50), b=six(60)[::-1], c=six(62), d=six(58)[::-1])
     said = conclusions(judge(claims, {"cifar10": made_up("cifar10", rows)}))[0]
-    assert "is supported" in said and "Its spread over the settings is 4." in said
-    assert "points less than the other's (+" in said
+    assert "is supported" in said and "Over the settings accuracy spreads by −4." in said
+    assert "points (−" in said and "with arm b, c less arm a, d." in said
+    arms_apart = claims.statements["C1"].primary["it"].model_copy(update={"planned": 3})
+    unsure = claims_of(C1=(["b", "c"], ["a", "d"]))
+    unsure.statements["C1"].secondary["spread"] = arms_apart.model_copy(
+        update={"measure": "spread"}
+    )
+    rows = arms(a=six(60), b=six(60, 3)[::-1], c=six(61, 2), d=six(61)[::-1])
+    said = conclusions(judge(unsure, {"cifar10": made_up("cifar10", rows)}))[0]
+    assert "less arm a, d, which may be chance." in said
+
+
+def test_cells_of_a_grid_are_not_taken_for_repetitions_in_silence():
+    """Cells agree, seeds do not: with a value a seed far less can be found."""
+    claims = claims_of(C1=(["b", "c"], ["a", "d"]))
+    rows = arms(a=six(60), d=six(60), b=six(60.5, 6)[::-1], c=six(60.5, 6)[::-1])
+    records = {"cifar10": made_up("cifar10", rows)}
+    table, varied = judge(claims, records), vary(claims, records)
+    alone = varied.set_index("variation").loc["one value a seed", "why"]
+    assert f" By one value a seed only {alone}." in conclusions(table, varied)[0]
+    one = claims_of(C1=(["b"], ["a"]))
+    pair = {"cifar10": made_up("cifar10", arms(a=six(60), b=six(60.5, 6)[::-1]))}
+    said = conclusions(judge(one, pair), vary(one, pair))[0]
+    assert "By one value a seed" not in said, "where it is the same"
 
 
 def both(**accuracies):
@@ -159,7 +181,7 @@ def test_what_is_not_run_is_undecided():
     claims = claims_of(C1=(["a"], ["b"]), C2=(["a"], ["c"]))
     table = judge(claims, {"cifar10": made_up("cifar10", arms(a=six(60), b=six(61)))})
     assert table["verdict"].tolist() == [NO, NO, OPEN, OPEN]
-    assert set(table["why"][2:]) == {"not run at this scale"}
+    assert set(table["why"][2:]) == {"not run yet at this scale"}
     assert set(judge(claims, {})["verdict"]) == {OPEN}
     assert judge(claims_of(), {}).empty
 
@@ -180,7 +202,7 @@ def test_without_records_nothing_is_decided(study, tmp_path, scale):
     table = judged(study, scale, tmp_path, records=False)
     assert statements(table)["claim"].tolist() == ["C1", "C2", "C3", "C4", "C5"]
     assert set(table.loc[table["measure"] != "images", "verdict"]) == {OPEN}
-    said = {"not run at this scale", *(f"0 of {n} planned seeds" for n in (3, 5, 8, 16))}
+    said = {"not run yet at this scale", *(f"0 of {n} planned seeds" for n in (3, 5, 8, 16))}
     assert set(table["why"]) <= said
     assert all("cannot be judged: " in line for line in conclusions(table)[:5])
 

@@ -1,5 +1,6 @@
 """Differences between arms, and the sections that are made of them, against other computations."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from scipy.stats import ttest_rel
 from synthetic import made_up
 
+from bop2ndorder.study.analysis.exhibits import signed
 from bop2ndorder.study.analysis.sections import (
     comparison,
     grid,
@@ -17,7 +19,7 @@ from bop2ndorder.study.analysis.sections import (
     schedules,
 )
 from bop2ndorder.study.analysis.sections.effects import (
-    NOTHING,
+    NO_CONTRAST,
     apart,
     effect_cell,
     effect_row,
@@ -79,7 +81,7 @@ def test_a_difference_in_words():
     chance = apart(Contrast(0.2, 0.5, 20), "a", "b")
     assert chance == "a is 0.2 points above b [−0.8 to 1.2], which may be chance"
     assert apart(Contrast(0.2, np.nan, 0), "a", "b").endswith("(too few seeds for an interval)")
-    assert apart(NOTHING, "a", "b") == ""
+    assert apart(NO_CONTRAST, "a", "b") == ""
 
 
 def rule_records(gone: str = "", noise: float = 1.0):
@@ -112,7 +114,9 @@ def test_biased_less_bop_is_the_sum_of_its_steps_by_both_paths():
     assert "Bop2ndOrder as published in 5.2 is not trained here" in said, (
         "but with another threshold"
     )
-    assert "+1.0 from the learning rate, +2.0 from the rule at Bop's schedule" in said
+    step = rules.effects(records).set_index(["part", "key"]).loc[("first the rule", "step_1")]
+    first = f"+1.0 ({signed(step['low'])} to {signed(step['high'])}) from the learning rate, +2.0 ("
+    assert first in said
 
 
 def test_wide_intervals_say_how_many_seeds_they_lack():
@@ -150,7 +154,13 @@ def grid_records():
     records = records_of("grid", arms, **columns)
     runs = records.runs.assign(arm=records.runs["arm"].str.partition(" ")[0])
     history = pd.DataFrame(
-        {"run": run, "epoch": epoch, "off": epoch / 100, "wait": 2.0 * epoch}
+        {
+            "run": run,
+            "epoch": epoch,
+            "off": epoch / 100,
+            "wait": 2.0 * epoch,
+            "threshold_steps": 4.0 * epoch,
+        }  # fmt: skip
         for run in runs["run"]
         for epoch in (1, 2)
     )
@@ -169,6 +179,13 @@ def test_the_grid_compares_cells_with_a_threshold():
     said = grid.finding(records)
     assert "Bop2ndOrder (biased) is 2.0 points above Bop" in said
     assert "varies over them by 1.7 points (standard deviation) against 1.7; seeds alone" in said
+    assert re.search(
+        r"By cell the difference goes from \+2.0 \(gamma 1e-., threshold 10?\) to ", said
+    )
+    assert (
+        "A threshold of nominally 10 steps of m, by the size of a gradient fixed beforehand, is 8 "
+        "to 8 with Bop and 8 to 8 with Bop2ndOrder (biased) when counted in the last epoch." in said
+    )
     picture = grid.heat_maps(records)
     for told in (said, picture.caption, grid.rules_table(records).caption):
         assert "given the size of a typical gradient" in told
@@ -219,7 +236,24 @@ def test_the_slope_weighs_lengths_by_their_seeds():
     [found] = rows.loc[rows["kind"] == "slope", "estimate"]
     assert found == pytest.approx(slope)
     said = length.finding(length_records())
-    assert "+1.0 points after 10 epochs and +6.0 after 1000" in said
+    assert re.search(
+        r"comes to \+1.0 \(.+\) points after 10 epochs \(6 seeds\) and \+6.0 \(.+\) points after "
+        r"1000 epochs \(1 seed\); per ten times as many epochs it changes by ", said,
+    )  # fmt: skip
+
+
+def test_of_two_lengths_that_hardly_differ_and_of_one_seed_no_slope_is_said():
+    arms = {"bop_4": [60, 61, 60.5], "biased_4": [62, 62.5, 63], "bop_8": [61, 62, 61.5],
+            "biased_8": [62, 62.8, 63.1]}  # fmt: skip
+    said = length.finding(
+        records_of("length", arms, epochs=dict(zip(arms, (4, 4, 8, 8), strict=True)))
+    )
+    assert "after 8 epochs (3 seeds)" in said and "ten times" not in said
+    alone = {arm: values[:1] for arm, values in arms.items()}
+    epochs = dict(zip(arms, (4, 4, 400, 400), strict=True))
+    said = length.finding(records_of("length", alone, epochs=epochs))
+    assert said.endswith("+2.0 points after 4 epochs (1 seed) and +1.0 points after 400 epochs "
+                         "(1 seed).")  # fmt: skip
 
 
 def test_one_length_alone_has_no_slope():
@@ -281,6 +315,11 @@ def test_the_best_threshold_in_words():
         {COLUMN: 45.0, "gamma": 1e-2, "threshold": floor},
     ]
     assert noise_floor.finding(made_up("noise_floor", rows)) == (
-        "With a constant gamma the best threshold is 2 times the noise floor, at gamma 1e-2 "
+        "With a constant gamma the best threshold of 2 is 2 times the noise floor, at gamma 1e-2 "
         "(45.0 %), +5.0 points from none."
+    )
+    higher = {"gamma": 1e-2, "threshold": {**floor, "times": 3.0}}
+    rows += [{COLUMN: 60.0, **higher, "seed": 0}, {COLUMN: None, **higher, "seed": 1}]
+    assert "threshold of 2 is 2 times" in noise_floor.finding(made_up("noise_floor", rows)), (
+        "a lucky seed is no best"
     )

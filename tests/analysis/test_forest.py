@@ -31,9 +31,13 @@ ROWS = [
 ]  # fmt: skip
 
 
+def table_of(rows):
+    return pd.DataFrame(rows, columns=COLUMNS).assign(n=8, planned=8)
+
+
 @pytest.fixture(scope="module")
 def picture():
-    return forest(pd.DataFrame(ROWS, columns=COLUMNS))
+    return forest(table_of(ROWS))
 
 
 def marks(axes, shapes):
@@ -72,7 +76,7 @@ def test_what_goes_on_beyond_the_axis_has_an_arrow(picture):
 def test_numbers_of_two_digits_leave_room_for_the_verdict():
     rows = [list(row) for row in ROWS]
     rows[2][9:14] = -15.3, -16.0, -14.5, -16.4, -14.1
-    figure = forest(pd.DataFrame(rows, columns=COLUMNS)).figure
+    figure = forest(table_of(rows)).figure
     renderer = FigureCanvasAgg(figure).get_renderer()
     words = figure.axes[0].texts
     (at,) = (i for i, text in enumerate(words) if text.get_text() == "−15.3 (−16.0 to −14.5)")
@@ -94,6 +98,13 @@ def test_words_stand_beside_colours_and_images_have_their_name(picture):
     assert "below the margin, 1 point, which" in picture.caption
 
 
+def test_what_lacks_seeds_says_how_many_it_has_instead_of_a_verdict():
+    table = table_of(ROWS)
+    table.loc[table["comparison"] == "other", "n"] = 3
+    said = texts(forest(table).figure.axes[0])
+    assert "3 of 8 seeds" in said and "contradicted" in said
+
+
 def test_nothing_is_drawn_where_nothing_is_recorded():
-    table = pd.DataFrame(ROWS, columns=COLUMNS)
+    table = table_of(ROWS)
     assert forest(table[table["claim"] == "C2"]) is None

@@ -140,10 +140,12 @@ def test_rules_are_named_and_what_is_missing_is_a_dash(study, tmp_path):
         "5.1, corrected" in shown["plane"].seen and "2 of 4 runs missing" in shown["plane"].caption
     )
     assert mechanism.finding(records) == (
+        "Counted in the first 50 steps on handwritten digits. "
         "With 1 of 2 settings (5.1, corrected) the threshold holds back at most 0.0020 % of the "
         "weights that would flip without it: they flip by the sign of m alone, as Bop does with a "
-        "threshold of 0, and dividing by the root of the second moment does nothing. It does hold "
-        "back 91.3 % with Bop."
+        "threshold of 0, and dividing by the root of the second moment does nothing. The "
+        "threshold does hold back 91.3 % with Bop. To be held back is to wait, on average for 10 "
+        "steps."
     )
     assert mechanism.headline(records)["bop"].keys() == {"held", "off", "wait", "threshold_steps"}
 
@@ -155,11 +157,12 @@ def test_a_finding_tells_bop_from_bop2ndorder_and_agrees_with_the_table(study, t
     rules = mechanism.facts(records).set_index("arm")["rule"]
     assert rules["constant_5_1"] == "a threshold in part"
     assert mechanism.finding(records) == (
+        "Counted in the first 50 steps on handwritten digits. "
         "With 1 of 3 settings (5.2, biased) the threshold holds back at most 0.0020 % of the "
         "weights that would flip without it: they flip by the sign of m alone, as Bop does with a "
         "threshold of 0, and dividing by the root of the second moment does nothing. With 1 of 3 "
         "settings (Bop) the threshold holds back at most 0.0020 % of the weights that would flip "
-        "without it: they flip by the sign of m alone. It holds back little, but of what the rule "
+        "without it: they flip by the sign of m alone. Little is held back, but of what the rule "
         "or the sign rule flips, one alone flips 3.0 % with 5.1, corrected."
     )
 

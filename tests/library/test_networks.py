@@ -92,6 +92,10 @@ def test_xnornet_kernel_has_the_size_of_the_map(image_size, kernel):
         (lambda: xnornet(image_size=63), "xnornet needs images of at least 64 pixels, got 63"),
         (lambda: birealnet(image_size=32), "birealnet needs images of at least 64 pixels, got 32"),
         (lambda: binarynet(norm="none"), "norm must be 'batch' or 'layer', got 'none'"),
+        (lambda: binarynet(width=0.5), "width is a number of units, an integer from 1 on, got 0.5"),
+        (lambda: binarynet(dense=0), "dense is a number of units, an integer from 1 on, got 0"),
+        (lambda: xnornet(width=0.001), "xnornet: width is a factor of 96, .* got 0.001"),
+        (lambda: birealnet(width=0), "birealnet: width is a factor of 64, .* got 0"),
         (lambda: build("vgg", 10, 32), "unknown network 'vgg'; there are binarynet, xnornet, bire"),
     ],
 )

@@ -10,6 +10,7 @@ import torch
 from optimizers import OPTIMIZERS, assert_same_state, every_optimizer, parameter, step, train
 from torch import nn
 
+from bop2ndorder import flip_rules
 from bop2ndorder.optim import Bop, Bop2ndOrder, bop2ndorder
 
 
@@ -171,7 +172,7 @@ def test_gradients_and_moments_in_other_memory_than_the_weights(make, block):
 def test_blocks_do_not_show():
     """More weights than a block holds, and not a multiple of it: every weight is updated once."""
     torch.manual_seed(0)
-    n = 2**18 + 12345
+    n = flip_rules._CPU_BLOCK + 12345
     weight, grad = parameter(n).detach(), torch.randn(n)
     settings = {"gamma": 0.3, "sigma": 0.2, "threshold": 0.1, "eps": 1e-10}
     m, v, flips = torch.zeros(n), torch.zeros(n), torch.zeros((), dtype=torch.int64)

@@ -112,6 +112,7 @@ def test_noise_floor_is_the_spread_of_noise():
         (lambda: NoiseFloor(-1.0, Constant(0.1)), "NoiseFloor: times must be .* got -1.0"),
         (lambda: StepsOfM(-1.0, Constant(0.1)), "StepsOfM: times must be .* got -1.0"),
         (lambda: StepsOfM(1.0, Constant(0.1), -2.0), "StepsOfM: gradient must be .* got -2.0"),
+        (lambda: NoiseFloor(1.0, Constant(3))(7), "gamma must be from 0 to 1, got 3 at step 7"),
         (lambda: Constant(1.0)(-1), "step counts from 0, got -1"),
         (lambda: ExponentialDecay(1.0, 0.1, 5)(-1), "step counts from 0, got -1"),
         (lambda: PolynomialDecay(1.0, 0.1, 5)(-1), "step counts from 0, got -1"),
@@ -125,6 +126,26 @@ def test_wrong_arguments(make, message):
 def test_numbers_that_arrive_as_text():
     with pytest.raises(TypeError, match="Constant: value must be a number, got '1e-7'"):
         Constant("1e-7")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NoiseFloor(1.0, 1e-3), "NoiseFloor: gamma must be a schedule, .* got 0.001"),
+        (lambda: StepsOfM(1.0, 1e-3), "StepsOfM: gamma must be a schedule, .* got 0.001"),
+        (
+            lambda: set_hyperparameters(Bop([torch.ones(1)]), {"gamma": 1e-3}, 0),
+            r"set_hyperparameters: gamma must be a schedule, such as Constant\(0.001\), got 0.001",
+        ),
+        (
+            lambda: Bop([torch.ones(1)], gamma=Constant(1e-3)),
+            "gamma must be a number, got Constant.*; schedules go to set_hyperparameters",
+        ),
+    ],
+)
+def test_a_number_is_no_schedule_and_a_schedule_no_number(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
 
 
 def test_set_hyperparameters():

@@ -221,7 +221,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id(run, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no finished run in .* begins with 'b'"):
         load_run("b", tmp_path)
     shutil.copytree(run, run.with_name("a-rest"))
-    with pytest.raises(FileNotFoundError, match=r"2 runs in .* begins with 'a-r'"):
+    with pytest.raises(FileNotFoundError, match=r"2 runs in .* 'a-r', such as a-rest and a-run"):
         load_run("a-r", tmp_path)
 
 

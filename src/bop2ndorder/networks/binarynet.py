@@ -26,6 +26,11 @@ class BinaryNet(nn.Module):
         map_size = (image_size - 2) // 8
         if map_size < 1:
             raise ValueError(f"binarynet needs images of at least 10 pixels, got {image_size}")
+        for name, count in (("width", width), ("dense", dense)):
+            if not (isinstance(count, int) and count >= 1):
+                raise ValueError(
+                    f"binarynet: {name} is a number of units, an integer from 1 on, got {count!r}"
+                )
         if norm not in ("batch", "layer"):
             raise ValueError(f"binarynet: norm must be 'batch' or 'layer', got {norm!r}")
 
@@ -91,7 +96,8 @@ def binarynet(
         A module from float (N, 3, image_size, image_size) to logits (N, num_classes).
 
     Raises:
-        ValueError: for images that are too small or an unknown norm.
+        ValueError: for images that are too small, an unknown norm, or a width or dense that is no
+            integer from 1 on.
 
     Source: section 5.1 and the released code. The first convolution has no padding, all others pad
     with zeros; the input is not binarized; pooling comes before normalization.

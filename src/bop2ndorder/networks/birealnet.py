@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..binary import BinaryConv2d, approx_sign
-from .layers import avg_pool_same, batch_norm, pad_same
+from .layers import avg_pool_same, batch_norm, pad_same, scaled
 
 __all__ = ["BiRealNet", "birealnet"]
 
@@ -53,7 +53,7 @@ class BiRealNet(nn.Module):
         super().__init__()
         if image_size < 64:
             raise ValueError(f"birealnet needs images of at least 64 pixels, got {image_size}")
-        filters = [round(width * f) for f in (64, 128, 256, 512)]
+        filters = scaled("birealnet", width, (64, 128, 256, 512))
         self.conv1 = _real_conv(3, filters[0], 7, stride=2)
         self.norm1 = _norm(filters[0])
         inputs = filters[0]
@@ -90,7 +90,7 @@ def birealnet(
         A module from float (N, 3, image_size, image_size) to logits (N, num_classes).
 
     Raises:
-        ValueError: for images that are too small.
+        ValueError: for images that are too small, or a width that leaves a layer without filters.
 
     Source: section 5.3 and the released code. Real kernels start Glorot normal (Keras cuts that
     distribution at two standard deviations; torch does not).

@@ -1,9 +1,38 @@
 """Layers that the networks share, where Keras and torch differ."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ChannelLayerNorm", "avg_pool_same", "batch_norm", "flatten_hwc", "pad_same"]
+__all__ = [
+    "ChannelLayerNorm",
+    "avg_pool_same",
+    "batch_norm",
+    "flatten_hwc",
+    "pad_same",
+    "scaled",
+]
+
+
+def scaled(network: str, width: float, filters: Sequence[int]) -> list[int]:
+    """The numbers of filters of a network of another width, rounded.
+
+    Args:
+        network: its name, for the message.
+        width: factor.
+        filters: of the published one.
+
+    Raises:
+        ValueError: no filter is left somewhere.
+    """
+    found = [round(width * count) for count in filters]
+    if min(found) < 1:
+        raise ValueError(
+            f"{network}: width is a factor of {', '.join(map(str, filters))} filters, each at "
+            f"least 1 after it, got {width}"
+        )
+    return found
 
 
 def batch_norm(

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..binary import BinaryConv2d, ste_sign
-from .layers import batch_norm, flatten_hwc, pad_same
+from .layers import batch_norm, flatten_hwc, pad_same, scaled
 
 __all__ = ["XNORNet", "xnornet"]
 
@@ -22,7 +22,7 @@ class XNORNet(nn.Module):
         map_size = -(-image_size // 4)  # after conv1, stride 4
         for _ in range(3):
             map_size = (map_size - 3) // 2 + 1  # after each pooling
-        f1, f2, f3, f4 = (round(width * filters) for filters in (96, 256, 384, 4096))
+        f1, f2, f3, f4 = scaled("xnornet", width, (96, 256, 384, 4096))
 
         def norm(features: int, eps: float = 1e-4) -> nn.Module:
             return batch_norm(features, eps=eps, momentum=0.9)
@@ -75,7 +75,7 @@ def xnornet(
         A module from float (N, 3, image_size, image_size) to logits (N, num_classes).
 
     Raises:
-        ValueError: for images that are too small.
+        ValueError: for images that are too small, or a width that leaves a layer without filters.
 
     Source: section 5.3 and the released code. Real kernels start Glorot uniform, with an L2 penalty
     that is in :func:`bop2ndorder.networks.adam_groups`.

@@ -1,6 +1,7 @@
 """What is shown of an experiment: tables and pictures, each with title and caption."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from math import nan
@@ -111,6 +112,11 @@ def words(table: pd.DataFrame) -> list[bool]:
     return [any(str(cell)[:1].isalpha() for cell in table[name]) for name in table.columns]
 
 
+def listed(words: Sequence[str]) -> str:
+    """Words in a sentence: a, b and c."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def interval(low: float, high: float, digits: int = 1) -> str:
     """A cell of a table: the 95 % interval of a percentage; a dash for too few values."""
     if pd.isna(low):
@@ -118,9 +124,20 @@ def interval(low: float, high: float, digits: int = 1) -> str:
     return f"{max(low, 0):.{digits}f} to {min(high, 100):.{digits}f}"
 
 
+def short(value: float, sign: str = "") -> str:
+    """A number with one decimal; with two where one would leave 0.0, and hide on which side it is.
+
+    Args:
+        value: the number; what is below 0.005 is 0.
+        sign: "+" to give positive ones theirs, too.
+    """
+    digits = 1 if round(value, 1) or not round(value, 2) else 2
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")  # + 0.0: no -0.0
+
+
 def signed(value: float) -> str:
     """A cell of a table: a difference with its sign; a dash where there is none."""
-    return "–" if pd.isna(value) else f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
+    return "–" if pd.isna(value) else short(value, "+")
 
 
 def signed_interval(low: float, high: float) -> str:

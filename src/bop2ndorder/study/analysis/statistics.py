@@ -115,6 +115,9 @@ class Contrast:
         return Contrast(self.estimate, float(np.sqrt(total)), self.df * (total / self.se**2) ** 2)
 
 
+NO_CONTRAST = Contrast(np.nan, np.nan, np.nan)  # where a mean is missing
+
+
 @dataclass(frozen=True)
 class Model:
     """One linear model of all runs of an experiment: a mean an arm, one residual variance.

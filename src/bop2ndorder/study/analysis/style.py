@@ -1,7 +1,7 @@
 """One look for all figures, and files with the same bytes each time."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +67,13 @@ def legend_below(figure: Figure, columns: int = 5) -> None:
         figure.legend(
             entries.values(), entries, loc="outside lower center", ncols=min(columns, len(entries))
         )
+
+
+def ink_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever stands out more on a colour (red, green, blue; 0 to 1)."""
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    luminance = sum(c * part for c, part in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+    return "black" if luminance > 0.179 else "white"  # where both have the contrast 4.6 (WCAG 2)
 
 
 def image_axis(axes: Axes) -> None:

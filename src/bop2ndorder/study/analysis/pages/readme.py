@@ -9,11 +9,17 @@ from pathlib import Path
 import pandas as pd
 
 from ...config.claims import Claims
-from ..exhibits import markdown, signed
+from ..exhibits import markdown, signed, signed_interval
 from ..sections import HEADLINE
 from ..verdicts.claims import FILE as CLAIMS
-from ..verdicts.claims import SENSITIVITY, parse_claims, parse_sensitivity, statements
-from ..verdicts.conclusions import corrected_interval, otherwise
+from ..verdicts.claims import (
+    SENSITIVITY,
+    effect_on,
+    parse_claims,
+    parse_sensitivity,
+    statements,
+)
+from ..verdicts.conclusions import otherwise
 from ..verdicts.rules import UNDECIDED
 
 BEGIN, END = "<!-- results: written by `bop2ndorder readme` -->", "<!-- end of results -->"
@@ -28,8 +34,8 @@ At the scale `quick`: {}; narrow networks, on a CPU. This shows that everything 
 end. It says little about CIFAR-10 and ImageNet.""",
 }
 EXPERIMENT, FIGURE, TABLE = "cifar10", "convergence", "table"
-# What a rule does comes before what is reached with it.
-SHOWN = ("mechanism", *HEADLINE)
+# What a rule does comes before what is reached with it, and why after that.
+SHOWN = ("mechanism", *HEADLINE, "rules")
 # A README has room for the rest only; the report has all.
 LEFT_OUT = {"gamma", "sigma", "threshold", "training accuracy (%)"}
 
@@ -112,7 +118,9 @@ def block(scale: str, folder: str, plan: str, read: Callable[[str], str]) -> str
             markdown(kept).rstrip(),
             f"*{table['caption']}*",
             f"The paper's claims, judged by rules that [the plan]({plan}) fixed before the "
-            "runs that count; in brackets intervals of 95 %:",
+            "runs that count. What is compared is what was published: its arms differ in their "
+            "schedules and learning rates as well. In brackets intervals, wider than those above, "
+            f"since they allow for {len(judged)} claims being judged at once (Holm's correction):",
             "\n".join(judged),
         ]
     )
@@ -124,8 +132,8 @@ def _said(row) -> str:
         return f"**{row.verdict.capitalize()}**: {row.why}."
     why = f" {row.why}" if row.why and row.verdict != UNDECIDED else ""
     return (
-        f"**{row.verdict.capitalize()}**{why}: {signed(row.estimate)} points "
-        f"[{corrected_interval(row)}]."
+        f"**{row.verdict.capitalize()}**{why}: {signed(row.estimate)} points of {effect_on(row)} "
+        f"[{signed_interval(row.holm_low, row.holm_high)}]."
     )
 
 

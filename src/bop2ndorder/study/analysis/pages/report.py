@@ -11,7 +11,7 @@ from ...config.codes import read_classes
 from ...config.runs import Run
 from ...config.study import Study
 from ...run.record import read_record
-from ..exhibits import Table
+from ..exhibits import Table, listed
 from ..names import NETWORKS, OPTIMIZERS, SOURCES
 from ..page import render
 from ..published import FULL_SCALE, PUBLISHED
@@ -84,6 +84,7 @@ def write_report(
             ASKED,
             trained(scale, runs.values(), len(records)),
             judged(runs.values(), study.claims[scale].first_seed),
+            *left_out(planned),
         ],
         data=described_data(records.values()),
         claims=_claims(results, study.claims[scale].plan.document),
@@ -147,6 +148,12 @@ def judged(runs: Iterable[Run], first_seed: int) -> str:
     )
 
 
+def left_out(planned: Iterable[str]) -> list[str]:
+    """In a sentence: the sections of the study that a scale does not run; none where it has all."""
+    titles = [section.title for name, section in SECTIONS.items() if name not in planned]
+    return [f"Not run at this scale: {listed(titles)}."] if titles else []
+
+
 def _widths(network: str, widths: Iterable[float]) -> str:
     """How wide a network is, against the published one: 1/8 and 1/4 of its width."""
     of = [Fraction(width / FULL_WIDTH[network]).limit_denominator(64) for width in sorted(widths)]
@@ -180,11 +187,6 @@ def described_data(records: Iterable[dict[str, Any]]) -> list[str]:
         f"{source[0].upper()}{source[1:]}: {origin} (sha256 {listed(sorted(found))})."
         for (source, origin), found in sorted(hashes.items())
     ]
-
-
-def listed(words: Sequence[str]) -> str:
-    """a, b and c."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _claims(results: Path, plan: str) -> dict[str, Any] | None:

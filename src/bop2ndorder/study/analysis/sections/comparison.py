@@ -10,7 +10,7 @@ from ..exhibits import Exhibits, Picture, Table, interval, mean_cell
 from ..names import NETWORKS, OPTIMIZERS, SOURCES, schedule_text, slug, with_labels
 from ..published import FULL_SCALE, published_top1
 from ..records import ACCURACY, HYPERPARAMETERS, SPLITS, Records
-from ..statistics import over_seeds
+from ..statistics import Model, over_seeds
 from ..style import panels
 from .costs import cost_table
 from .curves import line_styles
@@ -45,23 +45,27 @@ def headline(records: Records) -> dict:
 
 def finding(records: Records) -> str:
     """Of each network biased against Bop, or the best setting where it has not both."""
-    networks, said = list(dict.fromkeys(records.runs["network"])), []
-    for network in networks:
-        runs = with_labels(records.runs[records.runs["network"] == network])
-        if text := _finding(records, runs):
+    runs = with_labels(records.runs)
+    runs = runs.assign(cell=[*zip(runs["network"], runs["label"], strict=True)])
+    model = model_of(replace(records, runs=runs), "cell")  # one, with one variance, for all
+    networks, said = list(dict.fromkeys(runs["network"])), []
+    for network in networks if model else ():
+        if text := _finding(records, runs[runs["network"] == network], model):
             where = f"with {NETWORKS[network]}, " if len(networks) > 1 else ""
             said.append(f"{where}{text}.")
     return " ".join(f"{text[:1].upper()}{text[1:]}" for text in said)
 
 
-def _finding(records: Records, runs: pd.DataFrame) -> str:
-    model = model_of(replace(records, runs=runs), "label")
-    if model is None or len(model.means) < 2:
+def _finding(records: Records, runs: pd.DataFrame, model: Model) -> str:
+    """What is to be said of one network's runs."""
+    cells = {label: (network, label) for network, label in runs["cell"]}
+    means = {name: model.means[cell] for name, cell in cells.items() if cell in model.means}
+    if len(means) < 2:
         return ""
-    if not model.means.keys() >= {BIASED, BOP}:
-        best = max(model.means, key=model.means.__getitem__)
-        return f"{spoken(best)} is the most accurate of {len(model.means)}"
-    text = apart(model.contrast({BIASED: 1.0, BOP: -1.0}), BIASED, BOP)
+    if not means.keys() >= {BIASED, BOP}:
+        best = max(means, key=means.__getitem__)
+        return f"{spoken(best)} is the most accurate of {len(means)}"
+    text = apart(model.contrast({cells[BIASED]: 1.0, cells[BOP]: -1.0}), BIASED, BOP)
     text = f"in {records.measured} after the last epoch {text}"
     if records.curve != "val_accuracy":  # how soon a run knows its own images by heart says little
         return text

@@ -3,16 +3,14 @@
 from collections.abc import Hashable, Mapping
 from math import ceil
 
-import numpy as np
 import pandas as pd
 
-from ..exhibits import signed, signed_interval
+from ..exhibits import short, signed, signed_interval
 from ..records import Records
-from ..statistics import Contrast, Model, joined, mean_interval
+from ..statistics import NO_CONTRAST, Contrast, Model, joined, mean_interval
 
 COLUMNS = ("estimate", "low", "high", "half_width", "n", "metric", "weights", "experiment")
 PAIRED = ("difference", "low", "high", "n", "metric", "runs", "against_runs")
-NOTHING = Contrast(np.nan, np.nan, 0)
 
 
 def model_of(records: Records, arm: str = "arm") -> Model | None:
@@ -30,7 +28,7 @@ def model_of(records: Records, arm: str = "arm") -> Model | None:
 def contrast_of(model: Model | None, weights: Mapping[Hashable, float]) -> Contrast:
     """A weighted sum of arms' means; empty where an arm has no record."""
     if model is None or not weights.keys() <= model.means.keys():
-        return NOTHING
+        return NO_CONTRAST
     return model.contrast(weights)
 
 
@@ -111,9 +109,9 @@ def apart(found: Contrast, of: str, against: str) -> str:
         return ""
     side = "below" if found.estimate < 0 else "above"
     of, against = spoken(of), spoken(against)
-    text = f"{of} is {abs(found.estimate):.1f} points {side} {against}"
+    text = f"{of} is {short(abs(found.estimate))} points {side} {against}"
     if pd.isna(found.low):
         return f"{text} (too few seeds for an interval)"
     low, high = (found.low, found.high) if side == "above" else (-found.high, -found.low)
     chance = ", which may be chance" if low <= 0 else ""
-    return f"{text} [{low:.1f} to {high:.1f}]{chance}".replace("-", "−")
+    return f"{text} [{short(low)} to {short(high)}]{chance}"

@@ -5,21 +5,23 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, mean_cell
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, listed, mean_cell, signed
 from ..names import OPTIMIZERS, number_text
 from ..records import ACCURACY, Records
 from ..statistics import Model, difference, joined, over_seeds, robustness
-from ..style import panels
-from .effects import apart, contrast_of, effect_cell, effect_row, model_of
+from ..style import ink_on, panels
+from .effects import apart, contrast_of, effect_cell, effect_row, model_of, spoken
 
 SIGN, BOP, SECOND = "sign", "bop", "bop2ndorder"
 NAMES = {SIGN: OPTIMIZERS["sign"], BOP: OPTIMIZERS["bop"], SECOND: OPTIMIZERS["biased"]}
 STEPS = "threshold (steps of m)"
 # What the history says of the last epoch, where it says it.
-AUDIT = {"off": "off (%)", "wait": "wait (steps)"}
+AUDIT = {"off": "off (%)", "wait": "wait (steps)", "threshold_steps": "counted (steps of m)"}
+DRAWN = ("off", "wait")
 GIVEN = (
     "Bop's thresholds are in steps of m because it is given the size of a typical gradient, which "
     "Bop2ndOrder claims to find by itself."
@@ -56,7 +58,33 @@ def finding(records: Records) -> str:
                 for sign in (1, -1)
             ]
             text += f"; seeds alone would give {alone[0]:.1f} and {alone[1]:.1f}"
-    return f"{text}. {GIVEN}"
+    return " ".join([f"{text}.", *_unlike(cells(records)), GIVEN])
+
+
+def _unlike(table: pd.DataFrame) -> list[str]:
+    """In sentences: how far apart cells are, and whether the highest threshold is what it says."""
+    means = table.pivot(index=["gamma", "times"], columns="arm", values="mean")
+    means = means.reindex(columns=[SECOND, BOP]).dropna()
+    if means.empty:
+        return []
+    away = (means[SECOND] - means[BOP]).sort_values()
+    ends = [
+        f"{signed(points)} (gamma {number_text(gamma)}, threshold {number_text(times)})"
+        for (gamma, times), points in away.iloc[[0, -1]].items()
+    ]
+    said = [f"By cell the difference goes from {' to '.join(ends)}."]
+    highest = table["times"].max()
+    counted = table[table["times"] == highest].dropna(subset="threshold_steps")
+    if len(counted):
+        spans = [
+            f"{steps.min():.0f} to {steps.max():.0f} with {spoken(NAMES[arm])}"
+            for arm, steps in counted.groupby("arm", sort=False)["threshold_steps"]
+        ]
+        said.append(
+            f"A threshold of nominally {number_text(highest)} steps of m, by the size of a "
+            f"gradient fixed beforehand, is {listed(spans)} when counted in the last epoch."
+        )
+    return said
 
 
 def _by_seeds(model: Model, cells: list[str]) -> float:
@@ -69,8 +97,9 @@ def cells(records: Records) -> pd.DataFrame:
 
     Returns:
         arm, gamma, times (the threshold in steps of m; 0 for the sign rule), those of `over_seeds`,
-        off (share of all weights that are due after a step) and wait (steps), of the last epoch,
-        mean over seeds; empty where records do not say.
+        off (share of all weights that are due after a step), wait (steps) and threshold_steps (the
+        threshold in steps of m, as counted), of the last epoch, mean over seeds; empty where
+        records do not say.
     """
     runs = _cells_of(records).merge(_last_audit(records), on="run", how="left")
     keys = ["arm", "gamma", "times"]
@@ -117,7 +146,7 @@ def _cells_of(records: Records) -> pd.DataFrame:
 
 
 def _last_audit(records: Records) -> pd.DataFrame:
-    """Off and wait of each run's last epoch."""
+    """What `AUDIT` names, of each run's last epoch."""
     history = records.history.reindex(columns=["run", "epoch", *AUDIT])
     last = history.sort_values("epoch").drop_duplicates("run", keep="last")
     return last[["run", *AUDIT]].astype({name: float for name in AUDIT})
@@ -157,13 +186,15 @@ def cells_table(records: Records) -> Table:
         ACCURACY[records.accuracy]: [accuracy_cell(row) for row in table.itertuples()],
         AUDIT["off"]: [mean_cell(100 * off, digits=2) for off in table["off"]],
         AUDIT["wait"]: table["wait"].map(mean_cell),
+        AUDIT["threshold_steps"]: table["threshold_steps"].map(mean_cell),
     }
     return Table(
         "table",
         "Every cell",
         f"{records.measured.capitalize()} after the last epoch. Off: share of all weights that a "
         "step leaves with the sign of m, which without a threshold would flip; wait: off by the "
-        "flip rate, the steps that such a weight waits on average; both of the last epoch.",
+        "flip rate, the steps that such a weight waits on average; counted: what the threshold "
+        "came to, by the gradients that there were. All three of the last epoch.",
         table,
         pd.DataFrame(shown),
     )
@@ -175,7 +206,7 @@ def heat_maps(records: Records) -> Picture | None:
     if table["mean"].isna().all():
         return None
     table = table.assign(off=100 * table["off"])
-    known = {"mean": "accuracy (%)", **{n: t for n, t in AUDIT.items() if table[n].notna().any()}}
+    known = {"mean": "accuracy (%)", **{n: AUDIT[n] for n in DRAWN if table[n].notna().any()}}
     figure, grid = panels(2, len(known), 5.6, sharey=True)
     for arm, row in zip((BOP, SECOND), grid, strict=True):
         here = table[table["arm"].isin([SIGN, arm])]
@@ -194,8 +225,8 @@ def heat_maps(records: Records) -> Picture | None:
         "heatmaps",
         "Gamma × threshold in steps of m",
         f"{records.measured.capitalize()} after the last epoch, mean over seeds; at a threshold "
-        f"of 0 both rules are the sign rule, trained once.{beside} {GIVEN} Empty where a record is "
-        "missing.",
+        f"of 0 both rules are the sign rule, trained once.{beside} {GIVEN} Empty where nothing "
+        "waits, or flips, or a record is missing.",
         "Grids of coloured cells, threshold down and gamma across, a row of grids for each rule: "
         f"{', '.join(known.values())}. Accuracy goes from {low:.1f} to {high:.1f} %.",
         figure,
@@ -213,13 +244,17 @@ def _colours(values: pd.Series, name: str) -> Normalize:
 def _draw_cells(axes: Axes, table: pd.DataFrame, name: str, norm: Normalize) -> None:
     values = table.pivot_table(index="times", columns="gamma", values=name, dropna=False)
     digits = 2 if name == "off" else 1
-    text = values.map(lambda value: "" if pd.isna(value) else f"{value:.{digits}f}")
+    if name == "wait":
+        values = values.where(values > 0)  # on a logarithmic scale
     if values.notna().any(axis=None):
-        sns.heatmap(
-            values, ax=axes, norm=norm, cmap="viridis" if name == "mean" else "cividis",
-            annot=text, fmt="", annot_kws={"size": 8.5}, linewidths=1.5, cbar=False,
-            mask=values.isna() | ((values <= 0) & (name == "wait")),
-        )  # fmt: skip
+        colours = colormaps["viridis" if name == "mean" else "cividis"]
+        sns.heatmap(values, ax=axes, norm=norm, cmap=colours, linewidths=1.5, cbar=False)
+        for (row, column), value in np.ndenumerate(values):
+            if pd.notna(value):
+                axes.text(
+                    column + 0.5, row + 0.5, f"{value:.{digits}f}", ha="center", va="center",
+                    size=8.5, color=ink_on(colours(norm(value))),
+                )  # fmt: skip
     axes.set_xticks(np.arange(len(values.columns)) + 0.5, map(number_text, values.columns))
     labels = ["0, sign rule" if times == 0 else number_text(times) for times in values.index]
     axes.set_yticks(np.arange(len(values.index)) + 0.5, labels)

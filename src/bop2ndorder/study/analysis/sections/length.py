@@ -38,6 +38,7 @@ ARMS = {
 }
 OTHER = ("#777777", "v", ":")  # colour, marker and line of an arm that is not among these
 SLOPE = "slope"
+SPAN = 3  # of lengths, below which what tenfold would do is not said
 
 
 def exhibits(records: Records) -> Exhibits:
@@ -65,12 +66,15 @@ def finding(records: Records) -> str:
         pair = _pair(arms, "published", only.epochs)
         said = apart(contrast_of(model, pair), OPTIMIZERS["biased"], OPTIMIZERS["bop"])
         return f"After {only.epochs} epochs {said}."
-    first, last = points.iloc[0], points.iloc[-1]
-    text = (
-        f"{spoken(OPTIMIZERS['biased'])} less Bop comes to {signed(first.estimate)} points after "
-        f"{first.epochs} epochs and {signed(last.estimate)} after {last.epochs}"
-    )
-    for slope in rows[rows["kind"] == SLOPE].itertuples():
+    ends = [
+        f"{effect_cell(end.estimate, end.low, end.high)} points after {end.epochs} epochs "
+        f"({end.n} {'seed' if end.n == 1 else 'seeds'})"
+        for end in (points.iloc[0], points.iloc[-1])
+    ]
+    text = f"{spoken(OPTIMIZERS['biased'])} less Bop comes to {' and '.join(ends)}"
+    span = points["epochs"].max() / points["epochs"].min()
+    slopes = rows[(rows["kind"] == SLOPE) & rows["low"].notna() & (span >= SPAN)]
+    for slope in slopes.itertuples():
         per = effect_cell(slope.estimate, slope.low, slope.high)
         chance = ", which may be chance" if slope.low <= 0 <= slope.high else ""
         text += f"; per ten times as many epochs it changes by {per} points{chance}"

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.colors import PowerNorm
 
 from ...config.settings import Settings
-from ..exhibits import Exhibits, Picture, Table
+from ..exhibits import Exhibits, Picture, Table, listed
 from ..names import NETWORKS, number_text, schedule_text
 from ..records import HYPERPARAMETERS, Records
 from ..statistics import joined
@@ -40,7 +40,7 @@ NAMES = {
     "bop_fast": "Bop, faster",
 }
 # Shares of due weights, in percent, below which a threshold does nothing, or a part.
-NOTHING, PART = 1, 50
+LITTLE, PART = 1, 50
 # Gamma times steps below which m is still the sum of all gradients, times gamma.
 SUM = 0.1
 SIGNS = "the sign"  # what the words for a rule that has no threshold in effect begin with
@@ -48,7 +48,6 @@ AS_BOP = (
     ", as Bop does with a threshold of 0, and dividing by the root of the second moment does "
     "nothing"
 )
-OTHERWISE = "It holds back little, but of what the rule or the sign rule flips, one alone flips"
 SHARES = {"held": "held", "off": "off", "disagree": "against the sign rule"}
 
 
@@ -69,7 +68,7 @@ def finding(records: Records) -> str:
     if table.empty:
         return ""
     signs, second = table["rule"].str.startswith(SIGNS), table["optimizer"] != "bop"
-    said = []
+    said = [f"Counted in the first {table['steps'].max():.0f} steps on {records.images}."]
     for rows, more in ((table[signs & second], AS_BOP), (table[signs & ~second], "")):
         if len(rows):
             said.append(
@@ -77,14 +76,24 @@ def finding(records: Records) -> str:
                 f"holds back at most {_percent(rows['held'].max())} % of the weights that would "
                 f"flip without it: they flip by the sign of m alone{more}."
             )
-    for rows, share, does in (
-        (table[~signs & (table["held"] >= NOTHING)], "held", "It does hold back"),
-        (table[~signs & (table["held"] < NOTHING)], "disagree", OTHERWISE),
-    ):
-        if len(rows):
-            each = zip(rows[share].map(_percent), rows["name"], strict=True)
-            said.append(f"{does} {'; '.join(f'{value} % with {name}' for value, name in each)}.")
+    binding = table["held"] >= LITTLE
+    if len(rows := table[~signs & binding]):
+        waits = listed([_number(wait) for wait in rows["wait"]])
+        said.append(
+            f"The threshold does hold back {_shares(rows, 'held')}. To be held back is to wait, "
+            f"on average for {waits} steps."
+        )
+    if len(rows := table[~signs & ~binding]):
+        said.append(
+            "Little is held back, but of what the rule or the sign rule flips, one alone flips "
+            f"{_shares(rows, 'disagree')}."
+        )
     return " ".join(said)
+
+
+def _shares(rows: pd.DataFrame, share: str) -> str:
+    each = zip(rows[share].map(_percent), rows["name"], strict=True)
+    return "; ".join(f"{value} % with {name}" for value, name in each)
 
 
 def facts(records: Records) -> pd.DataFrame:
@@ -184,7 +193,7 @@ def _rule(held: float, disagree: float, gamma_total: float) -> str:
         return ""
     if share >= PART:
         return "a threshold"
-    if share >= NOTHING:
+    if share >= LITTLE:
         return "a threshold in part"
     return f"{SIGNS} of the sum of all gradients" if gamma_total < SUM else f"{SIGNS} of m"
 
@@ -214,7 +223,7 @@ def mechanism_table(records: Records) -> Table:
         "move m from 0 to it. Against the sign rule: of the weights that the rule or, on the same "
         "gradients, the sign rule flips, those that one of the two alone does; at the same gamma "
         "these are the weights that are held. The rule is a threshold where held or that is at "
-        f"least {PART} %, and the sign of m where both are below {NOTHING} %, which is the sign of "
+        f"least {PART} %, and the sign of m where both are below {LITTLE} %, which is the sign of "
         "the sum of all gradients where gamma, summed over the steps of the whole schedule, is "
         f"below {SUM:g}. Found before: in the runs that led to this experiment, on CIFAR-10, to "
         "the digits that were noted.",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, interval, signed
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, interval
 from ..names import number_text, schedule_kind, schedule_start, schedule_text
 from ..records import ACCURACY, Records
 from ..statistics import over_seeds
@@ -50,18 +50,20 @@ def headline(records: Records) -> dict:
 
 def finding(records: Records) -> str:
     table = accuracy(records)
-    constant = table[(table["decay"] == CONSTANT) & table["mean"].notna()]
-    if constant.empty:
+    table = table[table["n"] == table["planned"]]  # one with few seeds is soon the best
+    constant = table[table["decay"] == CONSTANT]
+    if len(constant) < 2:
         return ""
     best = constant.loc[constant["mean"].idxmax()]
     height = f"{number_text(best['times'])} times the noise floor" if best["times"] else "none"
     text = (
-        f"With a constant gamma the best threshold is {height}, at gamma {best['gamma']} "
-        f"({best['mean']:.1f} %)"
+        f"With a constant gamma the best threshold of {len(constant)} is {height}, at gamma "
+        f"{best['gamma']} ({best['mean']:.1f} %)"
     )
     if best["times"] and pd.notna(best["effect"]):
-        text += f", {signed(best['effect'])} points from none"
-    without = table[(table["decay"] == DECAYING) & (table["times"] == 0)].dropna(subset=["mean"])
+        effect = effect_cell(best["effect"], best["effect_low"], best["effect_high"])
+        text += f", {effect} points from none"
+    without = table[(table["decay"] == DECAYING) & (table["times"] == 0)]
     if len(without):
         reached = f"{without['mean'].max():.1f} %"
         text += f"; a gamma that decays reaches {reached} without any threshold"
@@ -79,7 +81,7 @@ def accuracy(records: Records) -> pd.DataFrame:
     """
     runs = _runs(records)
     if runs.empty:
-        return pd.DataFrame(columns=[*KEYS, "mean", *EFFECT.values()])
+        return pd.DataFrame(columns=[*KEYS, "mean", "n", "planned", *EFFECT.values()])
     table = over_seeds(runs, KEYS, records.accuracy)
     flips = runs.groupby(KEYS, sort=False)["flip_rate"].mean().reset_index()
     rows = []

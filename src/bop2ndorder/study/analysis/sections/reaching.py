@@ -12,8 +12,7 @@ from ..records import SPLITS, Records
 from ..statistics import Model, bounded_interval, joined
 from .effects import spoken
 
-LEVELS = 3  # so many accuracies are shown
-STRIDE = 5  # percent
+LEVELS, STRIDE = 3, 10  # so many accuracies are shown, so many percent apart
 
 
 def images_to_reach(
@@ -48,11 +47,12 @@ def images_of_run(records: Records, run: str, level: float) -> tuple[float, floa
 
 
 def images_table(records: Records) -> Table | None:
-    """Settings down, accuracies across: the highest multiples of 10 % that any run reaches."""
+    """Settings down, accuracies across: the highest multiples of `STRIDE` that any run reaches."""
     if records.history.empty:
         return None
-    highest = int(10 * records.history[records.curve].max()) * 10
-    levels = [level for level in range(highest - 10 * (LEVELS - 1), highest + 1, 10) if level > 0]
+    highest = int(100 * records.history[records.curve].max() / STRIDE) * STRIDE
+    lowest = highest - STRIDE * (LEVELS - 1)
+    levels = [level for level in range(lowest, highest + 1, STRIDE) if level > 0]
     if not levels:
         return None
     runs = with_labels(records.runs)

@@ -58,9 +58,12 @@ def finding(records: Records) -> str:
     if not said:
         return ""
     text = f"{said}. {NOT_TRAINED}"
-    steps = {name: contrast_of(model, _step(*arms)).estimate for name, arms in FIRST.items()}
-    if not any(map(pd.isna, steps.values())):
-        parts = ", ".join(f"{signed(p)} from {name}" for name, p in steps.items())
+    steps = {name: contrast_of(model, _step(*arms)) for name, arms in FIRST.items()}
+    if not any(pd.isna(step.estimate) for step in steps.values()):
+        parts = ", ".join(
+            f"{effect_cell(step.estimate, step.low, step.high)} from {name}"
+            for name, step in steps.items()
+        )
         text += f" Changed one at a time: {parts}."
     return text
 

@@ -90,7 +90,10 @@ def comparison_table(table: pd.DataFrame, claim: str) -> Table:
         "rank": np.where(rows["primary"], "primary", "secondary"),
         "experiment": rows["experiment"],
         "data": rows["data"],
-        "effect on": [_what(row) for row in rows.itertuples()],
+        "effect on": [
+            effect_on(row) + ("" if row.measure == "images" else " (points)")
+            for row in rows.itertuples()
+        ],
         "effect": [_effect(row) for row in rows.itertuples()],
         "95 % interval": [_interval(row) for row in rows.itertuples()],
         "after Holm": [signed_interval(row.holm_low, row.holm_high) for row in rows.itertuples()],
@@ -156,16 +159,17 @@ def p_cell(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
-def _what(row) -> str:
-    split = SPLITS.get(row.metric, "")
+def effect_on(row) -> str:
+    """What the effect of a comparison is on, such as test accuracy."""
+    accuracy = f"{SPLITS.get(row.metric, '')} accuracy".strip()
     match row.measure:
         case "images":
-            return f"images to {row.level:g} % {split} accuracy"
+            return f"images to {row.level:g} % {accuracy}"
         case "spread":
-            return f"spread of {split} accuracy over the grid (points)"
+            return f"spread of {accuracy} over the grid"
         case "mean_validation_accuracy":
-            return "validation accuracy, mean over epochs (points)"
-    return f"{split} accuracy (points)"
+            return "validation accuracy, mean over epochs"
+    return accuracy
 
 
 def _effect(row) -> str:

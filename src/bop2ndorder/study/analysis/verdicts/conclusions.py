@@ -4,7 +4,7 @@ import pandas as pd
 
 from ..exhibits import signed, signed_interval
 from .claims import statements
-from .judging import OVERALL
+from .judging import BY_SEED, OVERALL
 from .rules import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED, VERDICTS, points
 
 
@@ -50,21 +50,32 @@ def _beside(row, table: pd.DataFrame) -> str:
     """How far accuracy spreads, which a claim about a grid's mean is read with."""
     spread = table[(table["claim"] == row.claim) & (table["measure"] == "spread")]
     return "".join(
-        f" Its spread over the settings is {abs(one.estimate):.1f} points "
-        f"{'less' if one.estimate > 0 else 'more'} than the other's"
-        f" ({signed_interval(one.low, one.high)}, above 0 for less)."
+        f" Over the settings accuracy spreads by {signed(-one.estimate)} points "
+        f"({signed_interval(-one.high, -one.low)}) with {one.of} less {one.against}"
+        f"{', which may be chance' if one.low <= 0 <= one.high else ''}."
         for one in spread.dropna(subset=["low"]).itertuples()
     )
 
 
 def otherwise(row, varied: pd.DataFrame | None) -> str:
-    """Which other ways of judging a claim that is judged would have led to another verdict."""
+    """What other ways of judging a claim that is judged would have said.
+
+    Which lead to another verdict; and where it stays undecided, what could have been found by one
+    value a seed, which counts the cells of a grid as no repetitions.
+    """
     if varied is None or pd.isna(row.p_holm):
         return ""
-    other = varied[(varied["claim"] == row.claim) & varied["verdict"].isin(VERDICTS)]
-    other = other[other["verdict"] != row.verdict].groupby("verdict")["variation"].agg("; ".join)
-    ways = [f"{verdict} ({how})" for verdict, how in other.items()]
-    return f" Judged otherwise it would be {' or '.join(ways)}." if ways else ""
+    ways = varied[(varied["claim"] == row.claim) & varied["verdict"].isin(VERDICTS)]
+    by_way = ways.set_index("variation")
+    said = ""
+    if BY_SEED in by_way.index and row.verdict == by_way.loc[BY_SEED, "verdict"] == UNDECIDED:
+        why = by_way.loc[BY_SEED, "why"]
+        said = f" By {BY_SEED} only {why}." if why != row.why else ""
+    other = ways[ways["verdict"] != row.verdict]
+    because = other["open"].map(lambda name: f" for its comparison {name}" if name else "")
+    by = other["verdict"] + because
+    found = [f"{verdict} ({'; '.join(how)})" for verdict, how in other.groupby(by)["variation"]]
+    return said + (f" Judged otherwise it would be {' or '.join(found)}." if found else "")
 
 
 def _effect(part) -> str:
@@ -101,16 +112,18 @@ def _of_all(table: pd.DataFrame) -> list[str]:
     if compared.empty:
         return [whole]
     data = " and ".join(dict.fromkeys(compared["data"]))
-    margin = points(compared["margin"].iloc[0])
     primary = compared["primary"].astype(bool)
     found = compared["detectable"].where(~primary, compared["detectable_holm"])
     least, most = (f"{found.agg(end):.1f}" for end in ("min", "max"))
     missed = least if least == most else f"{least} to {most}"
+    same = ""
+    if (compared["verdict"] == EQUIVALENT).any():
+        margin = points(compared["margin"].iloc[0])
+        same = f" What was found equivalent contradicts no published difference within {margin}."
     return [
         f"All of this is said of {data}, and of the networks and lengths that this scale trains; "
         "whether it holds for wider networks or longer trainings, it cannot tell.",
         f"Effects smaller than {missed} points, by comparison, are missed more "
-        f"than once in five; a published difference within {margin} is contradicted by no "
-        "equivalence found here.",
+        f"than once in five.{same}",
         whole,
     ]

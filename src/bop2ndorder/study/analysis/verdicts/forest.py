@@ -58,6 +58,8 @@ def forest(table: pd.DataFrame) -> Picture | None:
         "Diamonds: the primary comparison of a claim, which decides it. Circles: secondary ones, "
         "which decide nothing. Thick lines: intervals of 95 %; thin ones: after Holm's "
         "correction; arrows: they go on. What lies to the right of the line speaks for the claim. "
+        "On the right verdicts, of secondary comparisons above 0 or below 0; or how many of the "
+        "planned seeds are there, without which nothing is decided. "
         f"Shaded: differences below the margin, {points(margin)}, which count as none.",
         "Effects with their intervals, by claim. The primary ones: "
         + "; ".join(
@@ -118,8 +120,10 @@ def _draw(axes: Axes, lines: list, part: pd.DataFrame) -> None:
         weight = "bold" if line.primary else "normal"
         axes.annotate(_name(line), (LEFT - 0.01, y), ha="right", fontsize=9, weight=weight, **place)
         axes.annotate(_effect(line), (RIGHT + 0.01, y), fontsize=8.5, **place)
+        open_still = line.n < line.planned
+        text = f"{line.n} of {line.planned} seeds" if open_still else line.verdict
         axes.annotate(
-            line.verdict, (0.995, y), ha="right", fontsize=8.5, color=colour, weight=weight, **place
+            text, (0.995, y), ha="right", fontsize=8.5, color=colour, weight=weight, **place
         )
         if line.primary:
             _interval(axes, y, line.holm_low, line.holm_high, 1, colour)

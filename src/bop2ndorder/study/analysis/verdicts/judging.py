@@ -8,7 +8,7 @@ import pandas as pd
 
 from ...config.claims import Claim, Claims, Comparison
 from ..records import Records
-from ..statistics import Contrast
+from ..statistics import NO_CONTRAST, Contrast
 from .rules import (
     CONTRADICTED,
     LEVEL,
@@ -18,7 +18,7 @@ from .rules import (
     Verdict,
     judge_together,
 )
-from .samples import NOT_RUN, NOTHING, UNITS, Sample, sample, times_as_many
+from .samples import NOT_RUN, UNITS, Sample, sample, times_as_many
 
 OVERALL = "overall"  # the row of a claim itself
 COLUMNS = (
@@ -31,6 +31,7 @@ COLUMNS = (
 # How the verdicts of secondary comparisons are called, which are no claims.
 SECONDARY = {SUPPORTED: "above 0", CONTRADICTED: "below 0"}
 NOT_RECORDED = "not recorded"
+BY_SEED = "one value a seed"
 
 
 def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
@@ -85,33 +86,40 @@ def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
 
 
 def vary(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
-    """Each claim's verdict had something been decided otherwise: claim, variation, verdict, why."""
+    """Each claim's verdict had something been decided otherwise.
+
+    Returns:
+        claim, variation, verdict, why, and open: where a claim of several comparisons is undecided,
+        the one with the largest p.
+    """
     margins = [margin for margin in (0.5, 1.0, 2.0) if margin != claims.margin]
     ways = {
         "as planned": {},
         **{f"margin {margin:g}": {"margin": margin} for margin in margins},
         "seeds unpaired": {"how": "unpaired"},
         "Welch's test": {"how": "welch"},
-        "one value a seed": {"how": "seeds"},
+        BY_SEED: {"how": "seeds"},
         "without Holm's correction": {"corrected": False},
     }
     rows = []
     for way, change in ways.items():
         how = change.pop("how", "paired")
         tested = [_tested(claim, claims, records, how) for claim in claims.statements.values()]
-        for label, found in zip(
-            claims.statements, judge_together(tested, **{"margin": claims.margin, **change}),
-            strict=True,
-        ):  # fmt: skip
-            rows.append({"claim": label, "variation": way, "verdict": found.verdict,
-                         "why": found.why})  # fmt: skip
+        verdicts = judge_together(tested, **{"margin": claims.margin, **change})
+        for label, one, found in zip(claims.statements, tested, verdicts, strict=True):
+            names, ps = list(claims.statements[label].primary), [c.p for c in one.contrasts]
+            several = found.verdict == UNDECIDED and not one.lacks and len(names) > 1
+            rows.append(
+                {"claim": label, "variation": way, "verdict": found.verdict, "why": found.why,
+                 "open": names[int(np.argmax(ps))] if several else ""}
+            )  # fmt: skip
     averages = "batch norm's moving averages, or those taken anew"
     why = "a run's answers are kept with one kind of averages only"
     rows += [
-        {"claim": label, "variation": averages, "verdict": NOT_RECORDED, "why": why}
+        {"claim": label, "variation": averages, "verdict": NOT_RECORDED, "why": why, "open": ""}
         for label in claims.statements
     ]
-    return pd.DataFrame(rows, columns=["claim", "variation", "verdict", "why"])
+    return pd.DataFrame(rows, columns=["claim", "variation", "verdict", "why", "open"])
 
 
 def _tested(
@@ -119,7 +127,7 @@ def _tested(
 ) -> Primary:
     samples = [_sample(one, claims, records) for one in claim.primary.values()]
     lacks = [_lacks(*pair) for pair in zip(claim.primary.values(), samples, strict=True)]
-    contrasts = [found.contrast(how) if found else NOTHING for found in samples]
+    contrasts = [found.contrast(how) if found else NO_CONTRAST for found in samples]
     return Primary(contrasts, "; ".join(dict.fromkeys(filter(None, lacks))))
 
 
@@ -176,8 +184,8 @@ def _rows(
     contrast = found.contrast()
     verdict = of_claim
     if not primary:
-        [own] = judge_together([Primary([contrast], lacks)], claims.margin, corrected=False)
-        verdict = replace(own, verdict=SECONDARY.get(own.verdict, own.verdict))
+        [alone] = judge_together([Primary([contrast], lacks)], claims.margin, corrected=False)
+        verdict = replace(alone, verdict=SECONDARY.get(alone.verdict, alone.verdict))
     elif of_claim.verdict in (SUPPORTED, CONTRADICTED):
         sign = SUPPORTED if contrast.estimate > 0 else CONTRADICTED
         verdict = replace(of_claim, verdict=sign)

@@ -12,6 +12,7 @@ from ...config.settings import DataSettings
 from ..records import Records
 from ..sections.reaching import images_of_run
 from ..statistics import (
+    NO_CONTRAST,
     Contrast,
     Estimate,
     Model,
@@ -21,9 +22,8 @@ from ..statistics import (
     welch,
 )
 
-NOT_RUN = "not run at this scale"
+NOT_RUN = "not run yet at this scale"
 UNITS = {"images": "times as many images"}  # all others are in points
-NOTHING = Contrast(np.nan, np.nan, np.nan)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Sample:
                 a seed and side, the mean over its cells).
         """
         if not self.n:
-            return NOTHING
+            return NO_CONTRAST
         weights = difference(self.of, self.against)
         if how == "welch":
             return welch(self.frame, "value", "cell", weights)
@@ -71,7 +71,7 @@ class Sample:
             sides = {"of": self.of, "against": self.against}
             means = [_by_seed(self.frame, cells, side, "mean") for side, cells in sides.items()]
             if any(side.empty for side in means):
-                return NOTHING
+                return NO_CONTRAST
             return Model.of(pd.concat(means), "value", "cell").contrast({"of": 1, "against": -1})
         block = "seed" if how == "paired" else None
         return Model.of(self.frame, "value", "cell", block).contrast(weights)
@@ -85,7 +85,7 @@ class Sample:
         """
         found = self.contrast()
         if not self.images or not np.isfinite(found.se):
-            return NOTHING
+            return NO_CONTRAST
         cells = self.frame.groupby("cell")["value"].mean() / 100
         shares = [cells[list(side)].mean() for side in (self.of, self.against)]
         return found.with_variance(100**2 * sum(p * (1 - p) for p in shares) / self.images)
