@@ -17,7 +17,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from bop2ndorder.study.config import ParamsError, load_study
+from bop2ndorder.study.config import load_study
 from bop2ndorder.study.config.codes import unknown_code
 from bop2ndorder.study.run.evaluate import RECORD as RECORD_FILES
 from bop2ndorder.study.run.record import RUN_FILES
@@ -40,18 +40,21 @@ if unknown := set(config) - {"scale", "tensorboard"}:
 # A folder for event files: they are watched, not kept, so nothing depends on them.
 TENSORBOARD = config.pop("tensorboard", None)
 try:
-    STUDY = load_study("params.yaml", **config)
-except ParamsError as error:
+    STUDY, UNKNOWN = load_study("params.yaml", **config), unknown_code()
+    WORK = Workflow(STUDY, STUDY.scale)
+    # What the targets ask for; the markers stand for what is there but has to be made again.
+    TRAINED = [WORK.run(run) / "done.json" for run in WORK.runs] + WORK.damages()
+    REPORTED = [WORK.results / ".keys" / "report", *WORK.markers()]
+except ValueError as error:  # a mistake in params.yaml, or what a merge left in a notebook
     sys.exit(str(error))
 
 # A node of a cluster gets its variables from afar: its caller is not the one they name.
 if workflow.is_main_process:
     end_with_caller()
-    if sentence := unknown_code():
-        print(sentence, file=sys.stderr)
+    if UNKNOWN:
+        print(UNKNOWN, file=sys.stderr)
 os.environ[CALLER] = str(os.getpid())
 
-WORK = Workflow(STUDY, STUDY.scale)
 DATA = WORK.data("{data}")
 RUN = WORK.run("{run}")
 RECORD = WORK.record("{run}")
@@ -61,9 +64,6 @@ LOGS = Path("logs", WORK.scale)
 # What the profile says of this machine; in Slurm's it says nothing, and each job has its own cards.
 HERE = {name: found.value for name, found in workflow.global_resources.items()}
 RUNS_PER_GPU = HERE.get("runs_per_gpu", 1)
-# What the targets ask for; the markers stand for what is there but has to be made again.
-TRAINED = [WORK.run(run) / "done.json" for run in WORK.runs] + WORK.damages()
-REPORTED = [KEY / "report", *WORK.markers()]
 
 
 def call(words):

@@ -43,8 +43,11 @@ def write_json(path: Path, value) -> None:
 
 
 def read_json(path: Path):
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file; `ValueError` names it where it holds something else."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
 
 
 def write_done(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -69,12 +72,13 @@ def damaged_file(folder: Path, hashes: bool = False) -> str | None:
     """
     try:
         files = read_json(folder / DONE)["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        expected = {name: (facts["size"], facts["sha256"]) for name, facts in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return DONE
-    for name, expected in files.items():
+    for name, (size, sha256) in expected.items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != expected["size"]:
+        if not path.is_file() or path.stat().st_size != size:
             return name
-        if hashes and file_sha256(path) != expected["sha256"]:
+        if hashes and file_sha256(path) != sha256:
             return name
     return None

@@ -46,7 +46,12 @@ def test_bounds_give_the_limits_that_they_can():
     one_sided = bounded_interval([0.1, 0.2, 0.4], [0.1, 0.2, INF])
     assert one_sided.low == known.low and one_sided.high == INF and math.isnan(one_sided.value)
     assert bounded_interval([-INF, 0.2], [0.1, INF])[1:3] == (-INF, INF)
-    assert math.isnan(bounded_interval([0.1], [INF]).low), "one value tells nothing of chance"
+    alone = bounded_interval([0.1], [INF])
+    assert math.isnan(alone.low) and math.isnan(alone.high), "one value tells nothing of chance"
+
+
+def test_an_arm_on_both_sides_counts_on_both():
+    assert difference(["a", "b"], ["a", "c"]) == {"a": 0.0, "b": 0.5, "c": -0.5}
 
 
 def test_images_to_reach_by_hand():

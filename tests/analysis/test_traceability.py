@@ -1,4 +1,4 @@
-"""Every number in README and report comes from records: ten drawn at random are followed there.
+"""Every number in README and report comes from records, and is followed there.
 
 README -> report -> table.csv (which names the runs behind each number) -> results/SCALE/runs/ID.
 """
@@ -6,7 +6,6 @@ README -> report -> table.csv (which names the runs behind each number) -> resul
 import csv
 import json
 import math
-import random
 import re
 from functools import cache
 from html import escape
@@ -39,31 +38,27 @@ def tables(results: Path) -> list[Path]:
     return [*found, results / "claims.csv"]
 
 
-def written(results: Path) -> list[tuple]:
-    """Every number in every table's CSV: (file, row, column)."""
-    found = []
-    for path in tables(results):
-        for place, row in enumerate(rows(path)):
-            known = Trace(results).row(path.stem, row)
-            found += [(path, place, column) for column in row if column in known and row[column]]
-    return found
+@cache
+def trace(results: Path) -> Trace:
+    return Trace(results)
 
 
 def shown(results: Path) -> list[tuple]:
-    """Every number in the report: (file of its table, row, number of rows, column, cell)."""
-    contents = {results / "claims.csv": []}
+    """Every number in the report: (file of its table, the rows behind it, column, cell)."""
+    found = []
     for path in sorted(results.glob("*/exhibits.json")):
         for exhibit in json.loads(path.read_text(encoding="utf-8"))["exhibits"]:
             if exhibit["kind"] == "table":
-                contents[path.parent / f"{exhibit['name']}.csv"] = [exhibit]
-    claims = read_claims(results)
-    contents[results / "claims.csv"] = [
-        comparison_table(claims, claim).content() for claim in statements(claims)["claim"]
-    ]
+                file = path.parent / f"{exhibit['name']}.csv"
+                found.append((file, rows(file), exhibit))
+    claims, file = read_claims(results), results / "claims.csv"
+    for claim in statements(claims)["claim"]:
+        compared = [r for r in rows(file) if r["claim"] == claim and r["comparison"] != "overall"]
+        found.append((file, compared, comparison_table(claims, claim).content()))
     return [
-        (path, place, len(table["rows"]), column, cell)
-        for path, several in contents.items()
-        for table in several
+        # A table that is turned, or split, for readers has other rows than its file.
+        (file, [behind[place]] if len(behind) == len(table["rows"]) else behind, column, cell)
+        for file, behind, table in found
         for place, row in enumerate(table["rows"])
         for column, cell in zip(table["columns"], row, strict=True)
         if column not in SET and re.match(r"[+−]?\d", cell)
@@ -80,34 +75,26 @@ def value_of(text: str) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("results", SCALES, ids=lambda path: path.name)
-def test_every_column_of_numbers_is_a_setting_or_can_be_followed(results):
+def test_every_number_of_a_table_is_a_setting_or_comes_from_records(results):
     for path in tables(results):
-        known = {c for row in rows(path) for c in Trace(results).row(path.stem, row)}
+        known = [trace(results).row(path.stem, row) for row in rows(path)]
         for column in rows(path)[0]:
             cells = [row[column] for row in rows(path) if row[column]]
             numbers = cells and all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", cell) for cell in cells)
-            assert not numbers or column in known | SETTINGS, (path, column)
+            assert not numbers or column in {*SETTINGS}.union(*known), (path, column)
+        for place, (row, again) in enumerate(zip(rows(path), known, strict=True), 1):
+            for column in again.keys() & {column for column in row if row[column]}:
+                assert math.isclose(
+                    float(row[column]), again[column], rel_tol=2e-5, abs_tol=1e-5
+                ), f"{path}, row {place}, {column}: {row[column]}, by records {again[column]}"
 
 
 @pytest.mark.parametrize("results", SCALES, ids=lambda path: path.name)
-def test_ten_numbers_at_random_are_followed_to_their_records(results):
-    for path, place, column in random.sample(written(results), 10):
-        row = rows(path)[place]
-        again = Trace(results).row(path.stem, row)[column]
-        assert math.isclose(float(row[column]), again, rel_tol=2e-5, abs_tol=1e-5), (
-            f"{path}, row {place + 1}, {column}: {row[column]}, by the records {again}"
-        )
-
-
-@pytest.mark.parametrize("results", SCALES, ids=lambda path: path.name)
-def test_ten_numbers_of_the_report_at_random_are_followed_to_their_records(results):
+def test_every_number_of_the_report_comes_from_records(results):
     page = (results / "report.html").read_text(encoding="utf-8")
-    for path, place, count, column, cell in random.sample(shown(results), 10):
+    for path, behind, column, cell in shown(results):
         assert f">{escape(cell, quote=False)}</td>" in page, cell
-        behind = rows(path)
-        # A table that is turned, or split, for readers has other rows than its file.
-        behind = [behind[place]] if len(behind) == count else behind
-        known = [v for row in behind for v in Trace(results).row(path.stem, row).values()]
+        known = [v for row in behind for v in trace(results).row(path.stem, row).values()]
         if column == "95 % interval" and cell[0].isdigit():  # a percentage's ends at 0 and 100
             known += [min(max(v, 0.0), 100.0) for v in known]
         for text in NUMBER.findall(cell):

@@ -79,7 +79,8 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
         ("      constant: {set:", "      bop: {set:", "duplicate key"),
         ("optimizer: {bias_correction: adam}", "optimizer: {bias_correction: constant}", "twice"),
         ("scale: quick ", "scale: [quick", "params.yaml"),
-        ("{gamma: {every: 2}}", "{gamma: {every: 0.01}}", "every: found 0.01; comes to no step"),
+        # Half of a step of 25 an epoch, which is rounded to none.
+        ("{gamma: {every: 2}}", "{gamma: {every: 0.02}}", "every: found 0.02; comes to no step"),
         ("end: 1.0e-10}", "end: 1.0e-10, until: 1.0e-9}", "until: found 1e-09; comes to no step"),
         ("  gpus: 1 ", "  gpus: 0 ", "defaults.gpus: found 0; must be greater than or equal to 1"),
         ("  gpus: 1 ", "  gpus: 3 ", "batch_size: found 50; must be divisible by gpus, 3"),

@@ -46,6 +46,7 @@ class Trace:
         self.history = cache(
             lambda run: [*csv.DictReader(self._text(run, "history.csv").splitlines())]
         )
+        self._row = cache(lambda table, row: self._follow(table, json.loads(row)))
         self.results = results
 
     def _text(self, run: str, name: str) -> str:
@@ -53,6 +54,9 @@ class Trace:
 
     def row(self, table: str, row: dict[str, str]) -> dict[str, float]:
         """column -> value recomputed, for every column that can be followed."""
+        return self._row(table, json.dumps(row))
+
+    def _follow(self, table: str, row: dict[str, str]) -> dict[str, float]:
         ways = {
             "runs": self._run,
             "images": self._images,
@@ -91,7 +95,7 @@ class Trace:
         ):
             if row.get(column):
                 found[column] = statistics.fmean(self.values(row["runs"], metric))
-        for column in ("off", "wait"):
+        for column in ("off", "wait", "threshold_steps"):
             if row.get(column):
                 last = [self.history(run)[-1].get(column) for run in row["runs"].split()]
                 found[column] = statistics.fmean(float(value) for value in last if value)

@@ -76,6 +76,34 @@ def make_one(optimizer, index):
 
 
 @every_optimizer
+def test_optimizers_that_went_on_from_one_state_share_nothing(make):
+    first = make([parameter(40)])
+    step(first, 0)
+    state = first.state_dict()
+    one, other = make([parameter(40)]), make([parameter(40)])
+    for optimizer in (one, other):
+        optimizer.load_state_dict(state)
+    kept = copy.deepcopy(other.state_dict())
+    step(one, 1)
+    step(first, 2)
+    (p,) = other.param_groups[0]["params"]
+    for name, value in kept["state"][0].items():
+        assert torch.equal(torch.as_tensor(other.state[p][name]), torch.as_tensor(value)), name
+
+
+@every_optimizer
+def test_a_tensor_is_rounded_for_the_widest_dtype_of_its_group(make):
+    """0.1 in float64 is not 0.1 in float32; a float64 weight beside a float32 one gets its own."""
+    narrow, wide = parameter(5), parameter(30, dtype=torch.float64)
+    optimizer = make([narrow, wide])
+    optimizer.param_groups[0]["gamma"] = torch.tensor(0.1, dtype=torch.float64)
+    narrow.grad = torch.zeros_like(narrow)
+    wide.grad = torch.linspace(-1, 1, 30, dtype=torch.float64)
+    optimizer.step()
+    assert torch.equal(optimizer.state[wide]["m"], 0.1 * wide.grad)
+
+
+@every_optimizer
 def test_closure_and_missing_gradients(make):
     used, unused = parameter(5), parameter(5)
     optimizer = make([used, unused])

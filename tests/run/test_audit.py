@@ -73,6 +73,17 @@ def test_two_layers_by_hand():
         assert row[steps] == pytest.approx(0.5 / square**0.5, rel=1e-6)
 
 
+def test_second_moments_of_layers_count_by_their_weights():
+    """v is half of g squared after one step, and so it is on average over all weights."""
+    weights = {"a": nn.Parameter(torch.ones(4)), "b": nn.Parameter(torch.ones(2))}
+    flipper = Bop2ndOrder(weights.values(), gamma=0.5, sigma=0.5, threshold=0.25, eps=0.0)
+    audit = audited(flipper, weights)
+    step(audit, [[1.0, 0.4, 0.0, -1.0], [0.5, -2.0]])
+    row = audit.row()
+    for name in ("threshold_steps", "threshold_steps/a", "threshold_steps/b"):
+        assert row[name] == pytest.approx(0.25 / 0.5 * 0.5**0.5, rel=1e-6)
+
+
 def test_counts_of_several_steps_are_summed_before_they_are_divided():
     audit = by_hand()
     step(audit, [[1.0, 0.4, 0.0, -1.0], [0.5, -2.0]])

@@ -12,7 +12,7 @@ from bop2ndorder.study.run import trainer as trainer_module
 from bop2ndorder.study.run.adam import step_size
 from bop2ndorder.study.run.train import train
 from bop2ndorder.study.run.trainer import Trainer
-from bop2ndorder.study.run.updates import DeviceUpdates, HostUpdates
+from bop2ndorder.study.run.updates import DeviceUpdates, HostUpdates, make_schedule
 
 SCHEDULED = {
     "lr": {"kind": "exponential", "start": 0.08, "rate": 0.5, "every": 0.66},  # two steps
@@ -45,6 +45,13 @@ def batches(trainer):
         for images, labels in trainer.batches(epoch):
             yield step, images, labels
             step += 1
+
+
+def test_a_schedule_ends_at_the_nearest_step():
+    """0.6 of three epochs of 25 steps is 44.99... in floating point."""
+    value = {"kind": "polynomial", "start": 1.0, "end": 0.0, "power": 1.0, "until": 0.6}
+    schedule = make_schedule(value, 25, 3)
+    assert schedule(44) > 0 == schedule(45)
 
 
 @every_run

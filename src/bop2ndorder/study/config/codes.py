@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ...store import read_json
 from .keys import PACKAGE, code_key
 
 TABLE = Path(__file__).with_name("codes.json")
@@ -38,7 +39,7 @@ def read_classes() -> Classes:
 
     The first entry's commit holds its code; the others' is the one on which they were noted.
     """
-    return json.loads(TABLE.read_text(encoding="utf-8"))
+    return read_json(TABLE)
 
 
 def write_classes(classes: Classes) -> None:

@@ -38,7 +38,8 @@ def noted(note: Path, folder: Path | None = None) -> Iterator[None]:
         Failed: names the note, or comes from within the block, where all has been said.
     """
     try:
-        note.unlink(missing_ok=True)
+        with suppress(OSError):  # a medium may be read-only
+            note.unlink(missing_ok=True)
         yield
     except Failed:
         raise

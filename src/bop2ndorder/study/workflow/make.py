@@ -28,7 +28,7 @@ def make(workflow: Workflow, product: str) -> None:
     made, experiment = workflow.products[product], workflow.products[product].experiment
     study, scale, results = workflow.study, workflow.scale, workflow.results
     entries = study.entries(scale, experiment)
-    with noted(workflow.note(product)):
+    with noted(workflow.note(product), results):
         match made.kind:
             case "analysis":
                 analysis.analyse(experiment, entries, results, scale)

@@ -92,8 +92,20 @@ class Committed:
 
 
 def committed(workflow: Workflow) -> Committed:
-    """The committed records of a scale; empty where none is, or where there is no git."""
+    """The committed records of a scale; empty where none is.
+
+    Raises:
+        ValueError: git does not answer; then nothing can be compared.
+    """
     records, folder = {}, workflow.record("")
+    git = subprocess.run(["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True)
+    if git.returncode:
+        raise ValueError(
+            "git does not show the committed records "
+            f"({git.stderr.strip().partition(chr(10))[0]}): this takes a clone with its .git, and "
+            "where its folder is another user's, `git config --global --add safe.directory "
+            f"{Path.cwd()}`"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         git = subprocess.run(["git", "archive", "HEAD", folder.as_posix()], capture_output=True)
         if not git.returncode:
