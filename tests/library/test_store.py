@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bop2ndorder.store import damaged_file, whole_folder, write_done
+from bop2ndorder.store import damaged_file, read_json, whole_folder, write_done
 
 
 def make(out, text):
@@ -57,5 +57,13 @@ def test_damage_is_found_by_size_and_if_asked_by_content(tmp_path):
         assert damaged_file(out) == "a.txt"
     (out / "a.txt").unlink()
     assert damaged_file(out) == "a.txt"
-    (out / "done.json").write_text('{"files"')
-    assert damaged_file(out) == "done.json"
+    for text in ('{"files"', '{"files": []}', '{"files": {"a.txt": {}}}', "[]"):
+        (out / "done.json").write_text(text)
+        assert damaged_file(out) == "done.json", text
+
+
+def test_what_a_merge_left_is_no_json_and_is_named(tmp_path):
+    path = tmp_path / "codes.json"
+    path.write_text("<<<<<<< HEAD\n[]\n")
+    with pytest.raises(ValueError, match=f"{path} is no JSON: Expecting value"):
+        read_json(path)

@@ -1,9 +1,7 @@
 """What fails is said and shown, with run and file, and stops nothing else."""
 
-import errno
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -13,14 +11,11 @@ from pathlib import Path
 import pytest
 from commands import call, sentence, workflow
 from project import Project, four_runs
-from studies import cut_down, keep, write
-from synthetic import write_records
+from studies import write
 
 import bop2ndorder
 from bop2ndorder.study.run.record import read_record
 from bop2ndorder.study.workflow.failures import Failed, missing_runs, noted
-from bop2ndorder.study.workflow.failures import sentence as sentence_of
-from bop2ndorder.study.workflow.make import salvage
 from bop2ndorder.study.workflow.products import Workflow
 
 LARGEST_FILE = 4000  # KiB: for all but the checkpoint of the large network
@@ -148,67 +143,6 @@ def test_every_command_says_what_failed_and_where_the_traceback_is(here, monkeyp
     assert f'File "{__file__}"' in log.read_text() and "in fail" in log.read_text()
 
 
-# A full disk, file by file
-
-
-@pytest.mark.parametrize("name", ["history.csv", "run.json", "done.json"])
-def test_a_full_disk_is_a_sentence_with_run_and_folder(here, name):
-    work, run = workflow(), here
-    path = work.run(run) / name
-    path.unlink()
-    path.symlink_to("/dev/full")
-    *_, sentence = call("train", run, fails=True).splitlines()
-    assert sentence.startswith(f"Error: train {run}: a file in {work.run(run)} cannot be written")
-    assert "No space left on device" in sentence
-    assert reason_in(work.note(run)) in sentence
-    path.unlink()
-    call("train", run)
-    assert not work.note(run).exists()
-    call("evaluate", run)
-
-
-def test_a_disk_too_small_for_the_weights(here):
-    """A real one, where this user may mount it: checkpoints lie elsewhere and fit."""
-    work, run = workflow(), here
-    mount = f"mount -t tmpfs -o size=16k none {work.run(run)}"
-    if subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True).returncode:
-        pytest.skip("no right to mount")
-    train = f"{mount} && exec {Path(sys.executable).with_name('bop2ndorder')} train {run}"
-    done = subprocess.run(["unshare", "-m", "sh", "-c", train], capture_output=True, text=True)
-    *_, sentence = done.stderr.splitlines()
-    assert sentence.startswith(f"Error: train {run}: a file in {work.run(run)} cannot be written")
-    assert "No space left on device" in sentence
-    assert done.returncode and reason_in(work.note(run)) in sentence
-
-
-def reason_in(note):
-    """The first line."""
-    return note.read_text().partition("\n")[0]
-
-
-def test_a_full_disk_has_no_room_for_a_note_either(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    note = tmp_path / "notes" / "run.txt"
-    try:
-        with pytest.raises(Failed, match="a file in folder cannot be written.*File too large"):
-            with noted(note, Path("folder")):
-                resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-                (tmp_path / "file").write_text("text")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not note.exists()
-
-
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-
-
-@pytest.mark.parametrize("number", [*FULL, errno.ENOMEM, errno.EPIPE, errno.EAGAIN])
-def test_only_what_a_disk_says_is_taken_for_a_full_one(number):
-    text = sentence_of(OSError(number, os.strerror(number)), Path("folder"))
-    assert os.strerror(number) in text
-    assert ("cannot be written, is the disk full?" in text) == (number in FULL)
-
-
 # Why a run is missing
 
 
@@ -262,93 +196,3 @@ def test_a_damaged_record_is_no_record_and_is_made_again(here, name, damage):
     call("evaluate", here)
     assert read_record(path.parent) is not None and not workflow().unrecorded(here)
     assert path.read_text() == content or name != "metrics.json"
-
-
-# What is there is shown
-
-
-@pytest.fixture
-def incomplete(tmp_path, monkeypatch):
-    """Results made of all records of four runs, of which one was lost since; its id."""
-    monkeypatch.chdir(tmp_path)
-    study = keep(cut_down(), "normalization")
-    write(study, tmp_path)
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "normalization.ipynb").write_text(NOTEBOOK)
-    work = workflow()
-    write_records(work.study.entries("quick"), work.results)
-    call("analyse", "normalization")
-    call("notebook", "normalization")
-    call("metrics")
-    call("claims")
-    call("report")
-    assert all(map(workflow().is_current, work.products))
-    lost = next(iter(work.runs))
-    shutil.rmtree(work.record(lost))
-    return lost
-
-
-NOTEBOOK = json.dumps(
-    {
-        "cells": [
-            {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# Title"]},
-            {"cell_type": "code", "id": "b", "metadata": {"tags": ["parameters"]}, "outputs": [],
-             "execution_count": None, "source": ["scale, results = '', ''"]},
-        ],
-        "metadata": {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-)  # fmt: skip
-
-
-@pytest.mark.slow
-def test_what_is_salvaged_counts_as_not_made(incomplete):
-    work = workflow()
-    lines = list(salvage(work))
-    assert lines[0] == f"missing: {incomplete}: not trained yet"
-    assert lines[1:] == [f"1 of 4 runs are missing; what is there is in {work.shown('report')}"]
-    assert not any(work.key_file(product).exists() for product in work.products)
-    page = work.shown("report").read_text()
-    assert f">{incomplete}<" in page and "notebook.html" in page
-    missing = json.loads(work.shown("analysis-normalization").read_text())["missing"]
-    assert missing == [incomplete]
-    assert not any(map(work.outdated, work.products)), "not there, rather than outdated"
-
-
-@pytest.mark.slow
-def test_one_reason_is_said_once(incomplete):
-    work = workflow()
-    work.notebook("normalization").unlink()
-    shutil.rmtree(work.results)
-    *_, line, count = salvage(work)
-    assert line == f"missing: {incomplete} and 3 more: not trained yet"
-    assert count.startswith("4 of 4 runs are missing") and work.shown("report").exists()
-
-
-@pytest.mark.slow
-def test_nothing_is_shown_of_what_cannot_be_made(incomplete):
-    """A notebook and an analysis that fail, after they once worked."""
-    work = workflow()
-    source = work.notebook("normalization")
-    source.write_text(source.read_text().replace("scale, results", "1 / 0; scale, results"))
-    figure = work.results / "normalization" / "convergence.png"
-    figure.unlink()
-    figure.mkdir()
-    lines = list(salvage(work))
-    assert lines[0].startswith(f"{work.shown('analysis-normalization')} cannot be made: ")
-    assert lines[1].startswith(f"{work.shown('notebook-normalization')} cannot be made: ")
-    assert "ZeroDivisionError: division by zero (traceback in " in lines[1] and len(lines) == 4
-    assert "1 / 0;" in work.note("notebook-normalization").read_text(), "the cell"
-    page = work.shown("report").read_text()
-    assert f">{incomplete}<" in page and "Not analysed yet" in page and "notebook.html" not in page
-
-
-def test_where_all_is_current_nothing_is_made(incomplete):
-    work = workflow()
-    write_records(work.study.entries("quick"), work.results)
-    before = {path: path.stat().st_mtime_ns for path in work.results.rglob("*")}
-    assert list(salvage(workflow())) == [
-        f"0 of 4 runs are missing; what is there is in {work.shown('report')}"
-    ]
-    assert {path: path.stat().st_mtime_ns for path in work.results.rglob("*")} == before

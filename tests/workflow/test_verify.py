@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from commands import GIT, commit, prepare_and_train, workflow
+from commands import GIT, commit, prepare_and_train, sentence, workflow
 from scipy.stats import t as student
 from studies import cut_down, keep, write
 from verified import ALL_SAME, change, record, verified
@@ -35,6 +35,14 @@ def made_by(run, theirs, ours, other_weights=True):
     if other_weights:
         change(record(run, "metrics.json"), weights_sha256="0" * 64)
     commit("another machine's record")
+
+
+def test_where_git_does_not_answer_nothing_is_compared(runs, monkeypatch):
+    """As in an archive without .git, or a folder that git takes for another user's."""
+    monkeypatch.setenv("GIT_DIR", "nowhere")
+    text = sentence("verify")
+    assert text.startswith("Error: verify: git does not show the committed records (fatal: not a g")
+    assert "safe.directory" in text and sentence("verify", "--retrain", "1").startswith(text[:40])
 
 
 # One digit
