@@ -9,15 +9,14 @@ import pytest
 from synthetic import made_up, write_records
 
 from bop2ndorder.study.analysis import analyse
-from bop2ndorder.study.analysis.exhibits import interval, markdown, mean_cell
-from bop2ndorder.study.analysis.names import COLOURS, number_text, schedule_text, slug, with_labels
+from bop2ndorder.study.analysis.exhibits import interval
+from bop2ndorder.study.analysis.names import COLOURS, with_labels
 from bop2ndorder.study.analysis.pages.metrics import rounded, summarise
 from bop2ndorder.study.analysis.published import published_top1
 from bop2ndorder.study.analysis.records import load_records
 from bop2ndorder.study.analysis.sections import (
     comparison,
     hyperparameters,
-    noise_floor,
     normalization,
     schedules,
 )
@@ -170,52 +169,6 @@ def test_centre_is_the_setting_that_all_axes_share(records):
     assert on_axes.loc[on_axes["setting"] == centre, "axis"].nunique() == on_axes["axis"].nunique()
 
 
-def test_names():
-    assert [number_text(x) for x in (1e-7, 2.5e-3, 0.01, 0.5, 50, 0)] == [
-        "1e-7", "2.5e-3", "1e-2", "0.5", "50", "0"
-    ]  # fmt: skip
-    assert schedule_text(POLYNOMIAL) == "1e-2 → 1e-5"
-    assert schedule_text({**POLYNOMIAL, "until": 0.7}) == "1e-2 → 1e-5 in 70 %"
-    assert schedule_text(EXPONENTIAL) == "1e-4 × 0.1 / 100 ep."
-    assert schedule_text(None) == schedule_text(float("nan")) == ""
-    assert slug("Bop2ndOrder, Adam's correction") == "bop2ndorder_adams_correction"
-    assert [mean_cell(91.26, 0.44), mean_cell(91.26), mean_cell(np.nan)] == [
-        "91.3 ± 0.4", "91.3", "–"
-    ]  # fmt: skip
-
-
-def test_labels_tell_settings_apart():
-    runs = made_up(
-        "cifar10",
-        [
-            {"optimizer": "bop", "arm": "tuned", "setting": "a"},
-            {"optimizer": "bop", "arm": "tuned", "setting": "a", "seed": 1},
-            {"optimizer": "bop", "arm": "as_published", "setting": "b"},
-            {"optimizer": "biased", "arm": "grid", "setting": "c"},
-            {"optimizer": "biased", "arm": "grid", "setting": "d"},
-            {"optimizer": "latent", "arm": "latent", "setting": "e"},
-        ],
-    ).runs
-    assert with_labels(runs)["label"].tolist() == [
-        "Bop (tuned)",
-        "Bop (tuned)",
-        "Bop (as published)",
-        "Bop2ndOrder, biased (grid) 1",
-        "Bop2ndOrder, biased (grid) 2",
-        "latent weights",
-    ]
-
-
-def test_markdown_aligns_words_left_and_numbers_right():
-    table = pd.DataFrame({"arm": ["a"], "accuracy": ["91.3 ± 0.4"]})
-    assert markdown(table) == "| arm | accuracy |\n| --- | --: |\n| a | 91.3 ± 0.4 |\n"
-
-
-def test_rounded_keeps_counts_whole_and_drops_what_is_empty():
-    nested = {"a": {"mean": 91.23456, "std": np.nan, "n": np.int64(3)}, "b": {"std": np.nan}}
-    assert rounded(nested) == {"a": {"mean": 91.235, "n": 3}}
-
-
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_caption_says_scale_data_and_seeds(records, name):
     for exhibit in exhibits_of(records(name)).values():
@@ -315,44 +268,6 @@ def test_intervals_stand_beside_means():
     assert interval(99.0, 101.5) == "99.0 to 100.0", "no accuracy is above 100 %"
     assert band([1.0, 3.0]) == (1.0, 3.0)
     assert band([1.0, 2.0, 3.0]) == pytest.approx((-0.484, 4.484), abs=1e-3)
-
-
-def noise_floor_records():
-    """Two gammas, times 0 and 2, two seeds; the second seed of one setting is missing."""
-    values = {(1e-3, 0): [40, 41], (1e-3, 2): [44, 46], (1e-2, 0): [38, 40], (1e-2, 2): [45, None]}
-    decaying = {**POLYNOMIAL, "end": 1e-4}
-    rows = [
-        {
-            "val_top1_percent": np.nan if value is None else float(value),
-            "missing": value is None,
-            "gamma": gamma,
-            "threshold": {"kind": "noise_floor", "times": float(times)},
-            "setting": f"{gamma} {times}",
-            "seed": seed,
-        }
-        for (gamma, times), two in values.items()
-        for seed, value in enumerate(two)
-    ]
-    return made_up("noise_floor", [*rows, {**rows[0], "gamma": decaying, "setting": "decaying"}])
-
-
-def test_noise_floor_by_hand():
-    records = noise_floor_records()
-    table = noise_floor.accuracy(records).set_index(["decay", "gamma", "times"])
-    assert table["mean"].tolist() == [40.5, 45, 39, 45, 40]
-    assert table.loc[("constant", "1e-3", 2), "effect"] == 4.5
-    assert table.loc[("constant", "1e-2", 2), "effect"] == 7, "over the seed that both have"
-    apart = noise_floor.collapse(records)
-    assert apart["difference"].tolist() == [-1.5, 1.0] and apart["n"].tolist() == [2, 1]
-    assert set(apart["gamma"]) == {"1e-2 against 1e-3"} and set(apart["decay"]) == {"constant"}
-    half = 12.7062 / 2  # of differences -2 and -1
-    assert apart["low"].tolist() == pytest.approx([-1.5 - half, np.nan], nan_ok=True, abs=1e-3)
-    instead = noise_floor.against_decay(records)  # the one with a decay begins at 1e-2, seed 0
-    assert instead["difference"].tolist() == [-2, 5] and instead["n"].tolist() == [1, 1]
-    assert set(instead["gamma"]) == {"1e-2 against 1e-2 → 1e-4"}
-    headline = noise_floor.headline(records)
-    assert headline["constant"]["gammas_apart_points"] == 1.5
-    assert headline["decaying"]["best_gamma"] == 1e-2
 
 
 def test_an_experiment_of_ones_own_is_compared_too(study, results, tmp_path):

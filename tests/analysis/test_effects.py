@@ -14,7 +14,6 @@ from bop2ndorder.study.analysis.sections import (
     comparison,
     grid,
     length,
-    noise_floor,
     rules,
     schedules,
 )
@@ -306,20 +305,3 @@ def test_what_schedules_bring_is_said_of_pairs_of_seeds():
     )
     effects = schedules.effects(made_up("schedules", rows)).set_index("target")["effect"]
     assert effects["all"] == pytest.approx(1.5) and np.isnan(effects["gamma"])
-
-
-def test_the_best_threshold_in_words():
-    floor = {"kind": "noise_floor", "times": 2.0}
-    rows = [
-        {COLUMN: 40.0, "gamma": 1e-2, "threshold": {**floor, "times": 0.0}},
-        {COLUMN: 45.0, "gamma": 1e-2, "threshold": floor},
-    ]
-    assert noise_floor.finding(made_up("noise_floor", rows)) == (
-        "With a constant gamma the best threshold of 2 is 2 times the noise floor, at gamma 1e-2 "
-        "(45.0 %), +5.0 points from none."
-    )
-    higher = {"gamma": 1e-2, "threshold": {**floor, "times": 3.0}}
-    rows += [{COLUMN: 60.0, **higher, "seed": 0}, {COLUMN: None, **higher, "seed": 1}]
-    assert "threshold of 2 is 2 times" in noise_floor.finding(made_up("noise_floor", rows)), (
-        "a lucky seed is no best"
-    )

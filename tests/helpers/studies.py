@@ -3,8 +3,10 @@
 from functools import cache
 from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
+from bop2ndorder.study.config import ParamsError, load_study
 from bop2ndorder.study.config.document import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,3 +114,10 @@ TEN_MISTAKES = [
         r"quick\.experiments\.cifar10\.seeds: lists 0 twice",
     ),
 ]
+
+
+def mistakes(path) -> list[str]:
+    """The sentences of a params.yaml that is not valid."""
+    with pytest.raises(ParamsError) as caught:
+        load_study(path)
+    return caught.value.lines

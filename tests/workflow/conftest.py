@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from cards import hold, machine  # noqa: F401  (fixtures)
 from commands import trained_study, workflow
 
 
