@@ -61,6 +61,22 @@ def test_guidance_of_the_optimizer_is_what_was_measured():
     assert f"are at {points(*rows[0])} and {points(*rows[1])}" in said
 
 
+def test_the_end_of_the_imagenet_schedule_is_what_the_records_say():
+    """Of the biased rule at `small`: held by a tenth, then nearly all, of ever fewer."""
+    page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())
+    paths = Path("results/small/runs").glob("imagenette64-*-bop2ndorder-g1e-4to1e-9-*/history.csv")
+    runs = [pd.read_csv(path) for path in paths]
+    held = [100 * run["off"].sum() / run["due"].sum() for run in runs]
+    last = pd.DataFrame([run.iloc[-1] for run in runs])
+    at_last, steps = 100 * last["off"] / last["due"], last["threshold_steps"]
+    assert f"it held {min(held):.0f} to {max(held):.0f} % of the due weights" in page
+    assert f"{at_last.min():.0f} to {at_last.max():.0f} % in the last" in page
+    assert f"at {steps.min():.0f} to {steps.max():.0f} steps of m" in page
+    assert "less than 0.1 % of all weights are due" in page and last["due"].max() < 0.001
+    counts = {9: "nine", 16: "sixteen"}
+    assert f"In the {counts[len(runs)]} runs of the biased rule" in page
+
+
 def points(value: float, low: float, high: float) -> str:
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
