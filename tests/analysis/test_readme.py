@@ -94,6 +94,7 @@ def test_block_is_replaced_and_nothing_else(tmp_path):
         f"{END}\n\nafter\n"
     )
     assert "At the scale `quick`: one on {CIFAR}, the imagenet; " in text
+    assert "Verdicts on the paper's 2 claims: 1 supported and 1 undecided.\n" in text
     plan = CLAIMS["quick"].plan.model_copy(update={"document": "docs/another.md"})
     other = CLAIMS["quick"].model_copy(update={"plan": plan})
     write_readme(readme, tmp_path, {"quick": other})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...config.claims import Claims
-from ..exhibits import markdown, signed, signed_interval
+from ..exhibits import listed, markdown, signed, signed_interval
 from ..sections import HEADLINE
 from ..verdicts.claims import FILE as CLAIMS
 from ..verdicts.claims import (
@@ -20,7 +20,7 @@ from ..verdicts.claims import (
     statements,
 )
 from ..verdicts.conclusions import otherwise
-from ..verdicts.rules import UNDECIDED
+from ..verdicts.rules import UNDECIDED, VERDICTS
 
 BEGIN, END = "<!-- results: written by `bop2ndorder readme` -->", "<!-- end of results -->"
 # The README leads with the largest scale that there are results of.
@@ -111,7 +111,7 @@ def block(scale: str, folder: str, plan: str, read: Callable[[str], str]) -> str
     ]
     return "\n\n".join(
         [
-            SCALES[scale].format(data),
+            f"{SCALES[scale].format(data)} {_counted(claims['verdict'])}",
             "\n".join(found),
             f"![{figure['seen']}]({folder}/{EXPERIMENT}/{FIGURE}.png)",
             f"*{figure['caption']}*",
@@ -124,6 +124,13 @@ def block(scale: str, folder: str, plan: str, read: Callable[[str], str]) -> str
             "\n".join(judged),
         ]
     )
+
+
+def _counted(verdicts: pd.Series) -> str:
+    """How many claims got which verdict, in a sentence."""
+    counts = verdicts.value_counts()
+    said = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts]
+    return f"Verdicts on the paper's {len(verdicts)} claims: {listed(said)}."
 
 
 def _said(row) -> str:

@@ -164,8 +164,8 @@ def accuracy_picture(records: Records) -> Picture | None:
                             fillstyle="none", markeredgewidth=1.8)  # fmt: skip
         row[0].set_yticks(range(len(labels)), labels)
         row[0].set_ylim(len(labels) - 0.4, -0.6)
-        title = NETWORKS[network] if len(networks) > 1 else "this study"
-        row[0].set_title(title, loc="left")
+        this_study = has_published and len(networks) == 1
+        row[0].set_title("this study" if this_study else NETWORKS[network], loc="left")
     grid[-1][0].set_xlabel(ACCURACY[records.accuracy])
     if has_published:
         grid[0][1].set_title("published", loc="left")
