@@ -1,6 +1,7 @@
 """Runs that train in a fifth of a second, for the tests of training and of what follows it."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 from bop2ndorder.study.data import Data
@@ -39,6 +40,20 @@ def settings(optimizer: str = "bop", **changes) -> dict:
         "threads": 1,
         **changes,
     }
+
+
+class Stopped(BaseException):
+    """Like the KeyboardInterrupt of Ctrl-C, nothing that any code should catch."""
+
+
+def stop_after(epoch: int) -> Callable[[dict], None]:
+    """An `on_epoch` that stops the training after an epoch."""
+
+    def stop(row: dict) -> None:
+        if row["epoch"] == epoch:
+            raise Stopped
+
+    return stop
 
 
 def finished_run(data: Data, folder: Path, **changes) -> Path:

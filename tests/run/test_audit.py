@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny import BATCH, OPTIMIZERS, STEPS, history, settings
+from tiny import BATCH, OPTIMIZERS, STEPS, Stopped, history, settings, stop_after
 from torch import nn
 
 from bop2ndorder.binary import binary_layers
@@ -248,16 +248,9 @@ def test_a_run_with_shadows_that_is_stopped_ends_the_same(
     expected = result(digits, tmp_path / "through", **changes)
     assert all(row["held"] and row["disagree/second"] for row in expected[1])
 
-    class Stopped(BaseException):
-        pass
-
-    def stop(row):
-        if row["epoch"] == epoch:
-            raise Stopped
-
     paths = tmp_path / "run", tmp_path / "run.pt"
     with pytest.raises(Stopped):
-        train(settings(**changes), digits, *paths, on_epoch=stop)
+        train(settings(**changes), digits, *paths, on_epoch=stop_after(epoch))
     assert result(digits, tmp_path / "run", **changes) == expected
 
 

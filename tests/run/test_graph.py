@@ -10,7 +10,7 @@ from inspect import signature
 import pytest
 import torch
 from replay import Recorded, record
-from tiny import EPOCHS, OPTIMIZERS, STEPS, history, settings
+from tiny import EPOCHS, OPTIMIZERS, STEPS, Stopped, history, settings, stop_after
 
 from bop2ndorder.study.run import audit, graph
 from bop2ndorder.study.run import trainer as trainer_module
@@ -121,17 +121,11 @@ def test_numbers_of_the_host_would_stay_those_of_the_first_step(
 @every_rule
 @pytest.mark.parametrize("epoch", range(1, EPOCHS))
 def test_a_run_resumed_under_a_graph_ends_the_same(digits, rule, tmp_path, stand_in, epoch):
-    class Stopped(BaseException):
-        pass
-
-    def stop(row):
-        if row["epoch"] == epoch:
-            raise Stopped
-
     train(run_of(rule), digits, tmp_path / "through", tmp_path / "through.pt")
+    paths = tmp_path / "run", tmp_path / "run.pt"
     with pytest.raises(Stopped):
-        train(run_of(rule), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
-    train(run_of(rule), digits, tmp_path / "run", tmp_path / "run.pt")
+        train(run_of(rule), digits, *paths, on_epoch=stop_after(epoch))
+    train(run_of(rule), digits, *paths)
     assert files(tmp_path / "through") == files(tmp_path / "run")
 
 

@@ -5,7 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import BATCH, EPOCHS, OPTIMIZERS, STEPS, history, settings
+from tiny import (
+    BATCH,
+    EPOCHS,
+    OPTIMIZERS,
+    STEPS,
+    Stopped,
+    history,
+    settings,
+    stop_after,
+)
 
 from bop2ndorder.store import damaged_file
 from bop2ndorder.study.run import train as train_module
@@ -17,10 +26,6 @@ from bop2ndorder.study.workflow import training
 from bop2ndorder.study.workflow.training import train_run
 
 FILES = ("weights.safetensors", "predictions.safetensors")
-
-
-class Stopped(BaseException):
-    """Like the KeyboardInterrupt of Ctrl-C, nothing that any code should catch."""
 
 
 @pytest.fixture(scope="module", params=OPTIMIZERS)
@@ -120,13 +125,9 @@ def test_a_run_stopped_between_two_checkpoints_ends_the_same(
 ):
     """Of three epochs the second writes one: the run goes on from there, or from the start."""
 
-    def stop(row):
-        if row["epoch"] == epoch:
-            raise Stopped
-
     paths = tmp_path / "run", tmp_path / "run.pt"
     with pytest.raises(Stopped):
-        train(settings(optimizer), digits, *paths, on_epoch=stop, checkpoint_every=30)
+        train(settings(optimizer), digits, *paths, on_epoch=stop_after(epoch), checkpoint_every=30)
     assert paths[1].exists() == (epoch > 1)
     if epoch > 1:
         assert len(load_checkpoint(paths[1], "cpu")["history"]) == 2
@@ -146,12 +147,8 @@ def test_a_run_stopped_within_an_epoch_ends_the_same(
 
 
 def test_epochs_done_are_not_trained_again(digits, tmp_path, monkeypatch):
-    def stop(row):
-        if row["epoch"] == 2:
-            raise Stopped
-
     with pytest.raises(Stopped):
-        train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
+        train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop_after(2))
     seen = []
     train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=seen.append)
     assert [row["epoch"] for row in seen] == [3]

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from optimizers import NoReading
-from tiny import EPOCHS, OPTIMIZERS, STEPS, history, settings
+from tiny import EPOCHS, OPTIMIZERS, STEPS, Stopped, history, settings, stop_after
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from bop2ndorder.binary import binary_layers
@@ -142,33 +142,23 @@ def test_within_an_epoch_nothing_is_read_back(digits, name, device_form):
             trainer.loss_sum.item()
 
 
-class Stopped(BaseException):
-    pass
-
-
 @every_run
 @pytest.mark.parametrize("epoch", range(1, EPOCHS))
 def test_a_stopped_run_ends_the_same(digits, name, tmp_path, device_form, epoch):
-    def stop(row):
-        if row["epoch"] == epoch:
-            raise Stopped
-
     train(run_of(name), digits, tmp_path / "through", tmp_path / "through.pt")
+    paths = tmp_path / "run", tmp_path / "run.pt"
     with pytest.raises(Stopped):
-        train(run_of(name), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
-    train(run_of(name), digits, tmp_path / "run", tmp_path / "run.pt")
+        train(run_of(name), digits, *paths, on_epoch=stop_after(epoch))
+    train(run_of(name), digits, *paths)
     for path in (tmp_path / "through").iterdir():
         assert path.read_bytes() == (tmp_path / "run" / path.name).read_bytes(), path.name
 
 
 @pytest.mark.parametrize("forms", [(HostUpdates, DeviceUpdates), (DeviceUpdates, HostUpdates)])
 def test_a_checkpoint_of_the_other_form_is_a_sentence(digits, tmp_path, monkeypatch, forms):
-    def stop(row):
-        raise Stopped
-
     monkeypatch.setattr(trainer_module, "HostUpdates", forms[0])
     with pytest.raises(Stopped):
-        train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop)
+        train(settings(), digits, tmp_path / "run", tmp_path / "run.pt", on_epoch=stop_after(1))
     monkeypatch.setattr(trainer_module, "HostUpdates", forms[1])
     with pytest.raises(ValueError, match="on the other kind of device, CPU or GPU"):
         train(settings(), digits, tmp_path / "run", tmp_path / "run.pt")
