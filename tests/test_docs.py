@@ -61,6 +61,18 @@ def test_guidance_of_the_optimizer_is_what_was_measured():
     assert f"are at {points(*rows[0])} and {points(*rows[1])}" in said
 
 
+def test_what_thresholds_do_at_the_published_width_is_what_was_counted():
+    page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())
+    table = pd.read_csv("results/small/mechanism/mechanism.csv").set_index("arm")
+    bop, fast = table.loc["wide_bop"], table.loc["wide_bop_fast"]
+    assert f"threshold holds {bop['held']:.2f} % of the due weights" in page
+    assert f"of which there are {bop['off']:.0f} % at a time" in page, "held, nearly all of them"
+    assert f"wait for {round(bop['wait'], -2):,.0f} steps" in page
+    narrow = table.loc["bop_fast", "held"]
+    assert f"1e-3 it holds {fast['held']:.1f} %, where at width 16 it holds {narrow:.0f} %" in page
+    assert f"as well: {table.loc['wide_biased_5_2', 'held']:.2f} % held" in page
+
+
 def test_the_end_of_the_imagenet_schedule_is_what_the_records_say():
     """Of the biased rule at `small`: held by a tenth, then nearly all, of ever fewer."""
     page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())

@@ -128,13 +128,13 @@ def test_rules_are_named_and_what_is_missing_is_a_dash(study, tmp_path):
     table = shown["mechanism"].shown.set_index("settings")
     assert table["the rule is"].to_dict() == {
         "Bop": "a threshold",
-        "Bop, wide": "–",
+        "Bop, width 24": "–",
         "5.1, corrected": "the sign of the sum of all gradients",
         "5.2, biased": "–",
     }
     assert table.loc["Bop", "held (%)"] == "91.3"
     assert table.loc["5.1, corrected", "off (%)"] == "0.00010"
-    assert table.loc["Bop, wide", "network"] == "BinaryNet 24"
+    assert table.loc["Bop, width 24", "network"] == "BinaryNet 24"
     assert table["held as found before (%)"].unique().tolist() == ["–"], "of other images"
     assert (
         "5.1, corrected" in shown["plane"].seen and "2 of 4 runs missing" in shown["plane"].caption

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     "--params",
     default="params.yaml",
     show_default=True,
-    help="The file of the study. All paths count from the nearest folder, upward, that has it; from "
-    "here, where its path is absolute.",
+    help="The file of the study. All paths count from the nearest folder, upward, that has it; "
+    "from here, where its path is absolute.",
 )
 @click.option("--scale", help="quick, small or paper; by default the file's.")
 @click.option(

@@ -120,7 +120,7 @@ def facts(records: Records) -> pd.DataFrame:
         rows.append(
             {
                 "arm": arm,
-                "name": _name(arm),
+                "name": _name(arm, width),
                 "optimizer": runs["optimizer"].iloc[0],
                 "network": f"{NETWORKS[settings.network.name]} {width:g}",
                 "width": width,
@@ -255,12 +255,15 @@ def plane(records: Records) -> Picture | None:
     )
     axes.margins(x=0.35, y=0.12)
     for _, column in table.groupby("gamma_total"):
-        # Neighbours at the same gamma are named on alternating sides.
-        for place, row in enumerate(column.sort_values("threshold_steps").itertuples()):
-            left = place % 2
+        left, before = False, 0.0
+        for row in column.sort_values("threshold_steps").itertuples():
+            # Close neighbours at the same gamma are named on alternating sides.
+            left = row.threshold_steps < 3 * before and not left
+            before = row.threshold_steps
             axes.annotate(
                 row.name, (row.gamma_total, row.threshold_steps), (-8 if left else 8, 0),
                 textcoords="offset points", va="center", ha="right" if left else "left", size=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}, zorder=2,
             )  # fmt: skip
     axes.axhline(1, color="#777777", linestyle="--", linewidth=1, zorder=1)
     axes.axvline(1, color="#777777", linestyle=":", linewidth=1, zorder=1)
@@ -282,10 +285,11 @@ def plane(records: Records) -> Picture | None:
     )
 
 
-def _name(arm: str) -> str:
+def _name(arm: str, width: float) -> str:
+    """For readers; with its width where the arm has one of its own."""
     plain = arm.removeprefix("wide_")
     name = NAMES.get(plain, plain.replace("_", " "))
-    return name if plain == arm else f"{name}, wide"
+    return name if plain == arm else f"{name}, width {width:g}"
 
 
 def _list(names: Any) -> str:
