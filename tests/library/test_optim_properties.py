@@ -76,7 +76,7 @@ PRECISIONS = {torch.float64: (1e-9, 1e-13), torch.float32: (1e-3, 1e-5)}
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @given(shape=shapes, seed=seeds, scale=st.integers(-6, 3), gamma=rates, threshold=thresholds)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_bop_follows_its_twin(dtype, shape, seed, scale, gamma, threshold):
     decided, limit = PRECISIONS[dtype]
     fast = Bop([signs(shape, seed, dtype)], gamma=gamma, threshold=threshold)
@@ -97,7 +97,7 @@ def test_bop_follows_its_twin(dtype, shape, seed, scale, gamma, threshold):
     threshold=thresholds,
     eps=st.sampled_from([0.0, 1e-10, 1e-5, 0.1]),
 )
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_bop2ndorder_follows_its_twin(
     dtype, correction, shape, seed, scale, gamma, sigma, threshold, eps
 ):

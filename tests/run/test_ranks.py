@@ -228,7 +228,7 @@ def test_a_run_whose_ranks_and_command_are_killed_ends_as_if_nothing_had_happene
             target.send_signal(number)
         assert process.wait(timeout=20) == code
         _, alive = psutil.wait_procs(ranks, timeout=20)
-        assert not alive and time.monotonic() - since < 10, (victim, number)
+        assert not alive and time.monotonic() - since < 20, (victim, number)
         said, first = command.said()
         begun.append(first)
         last = said[2:]
