@@ -18,6 +18,7 @@ from benchmarks import page
 from bop2ndorder.networks import build
 from bop2ndorder.optim import Bop2ndOrder
 from bop2ndorder.store import read_json
+from bop2ndorder.study.analysis.exhibits import short
 from bop2ndorder.study.analysis.pages.readme import block_of
 from bop2ndorder.study.numerics import PINS
 
@@ -71,6 +72,22 @@ def test_what_thresholds_do_at_the_published_width_is_what_was_counted():
     narrow = table.loc["bop_fast", "held"]
     assert f"1e-3 it holds {fast['held']:.1f} %, where at width 16 it holds {narrow:.0f} %" in page
     assert f"as well: {table.loc['wide_biased_5_2', 'held']:.2f} % held" in page
+
+
+def test_what_rules_and_schedules_bring_is_what_was_measured():
+    page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())
+    table = pd.read_csv("results/small/rules/effects.csv").set_index(["part", "key"]).loc["main"]
+    assert set(table["n"]) == {3} and "so far with three seeds" in page
+    for key, before in (
+        ("biased_less_bop", "a threshold of 10 steps of m is"),
+        ("sign_less_biased", "and the sign rule"),
+        ("sign_less_bop", "between the sign rule and Bop,"),
+        ("schedule", "nor between the schedules,"),
+    ):
+        row = table.loc[key]
+        limits = [short(row[end], "+").replace("−", "-") for end in ("estimate", "low", "high")]
+        said = f"{limits[0]} ({limits[1]} to {limits[2]})"
+        assert f"{before} {said}" in page.replace(" points (", " ("), (before, said)
 
 
 def test_the_end_of_the_imagenet_schedule_is_what_the_records_say():

@@ -116,6 +116,11 @@ def test_biased_less_bop_is_the_sum_of_its_steps_by_both_paths():
     step = rules.effects(records).set_index(["part", "key"]).loc[("first the rule", "step_1")]
     first = f"+1.0 ({signed(step['low'])} to {signed(step['high'])}) from the learning rate, +2.0 ("
     assert first in said
+    main = rules.effects(records).set_index(["part", "key"]).loc[("main", "biased_less_bop")]
+    assert said.endswith(
+        "On average over both schedules of gamma, Bop2ndOrder (biased, with a threshold of 10 "
+        f"steps of m) is 3.0 points above Bop [{main['low']:.1f} to {main['high']:.1f}]."
+    )
 
 
 def test_wide_intervals_say_how_many_seeds_they_lack():

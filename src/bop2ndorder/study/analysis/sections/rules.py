@@ -16,7 +16,7 @@ from ..statistics import difference, over_seeds
 from ..style import panels
 from .effects import apart, contrast_of, effect_cell, effect_row, model_of, seeds_for
 
-RULES = ("sign", "bop", "biased")
+RULES, GAMMAS = ("sign", "bop", "biased"), ("exponential", "polynomial")
 # Half-widths, in points, that intervals should not exceed.
 MAIN, STEP = 0.7, 0.9
 BOP, SIGN = "bop_published", "sign_polynomial"
@@ -65,6 +65,9 @@ def finding(records: Records) -> str:
             for name, step in steps.items()
         )
         text += f" Changed one at a time: {parts}."
+    rule = contrast_of(model, difference(*_sides("biased", "bop")))
+    if said := apart(rule, f"{OPTIMIZERS['biased']}, with a threshold of 10 steps of m", "Bop"):
+        text += f" On average over both schedules of gamma, {said}."
     return text
 
 
@@ -84,18 +87,22 @@ def effects(records: Records) -> pd.DataFrame:
         named = {"part": part, "key": key, "effect": effect}
         rows.append({**named, **row, "wanted": wanted, "seeds": seeds})
 
-    arms = {gamma: [f"{rule}_{gamma}" for rule in RULES] for gamma in ("exponential", "polynomial")}
+    arms = {gamma: [f"{rule}_{gamma}" for rule in RULES] for gamma in GAMMAS}
     schedule = difference(arms["polynomial"], arms["exponential"])
     add("main", "schedule", "gamma's schedule: 5.2's less Bop's", schedule, MAIN)
     for of, against in (("sign", "bop"), ("sign", "biased"), ("biased", "bop")):
-        sides = [[f"{rule}_{gamma}" for gamma in arms] for rule in (of, against)]
         text = f"rule: {OPTIMIZERS[of]} less {OPTIMIZERS[against]}"
-        add("main", f"{of}_less_{against}", text, difference(*sides), MAIN)
+        add("main", f"{of}_less_{against}", text, difference(*_sides(of, against)), MAIN)
     for name, path in PATHS.items():
         for place, (effect, step) in enumerate(path.items(), 1):
             add(name, f"step_{place}", effect, _step(*step), STEP)
         add(name, "sum", "sum: sign rule less Bop", _step(BOP, SIGN), STEP)
     return pd.DataFrame(rows).astype({"seeds": "Int64"})
+
+
+def _sides(*rules: str) -> list[list[str]]:
+    """The arms of each rule."""
+    return [[f"{rule}_{gamma}" for gamma in GAMMAS] for rule in rules]
 
 
 def _step(before: str, after: str) -> dict[str, float]:
