@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 from bop2ndorder.study.numerics import pin
@@ -19,9 +18,15 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # As the command line does, which tests call in this process.
 pin("numpy")
 pin("torch")
-# How long an example takes says nothing on a busy machine.
-hypothesis.settings.register_profile("any machine", deadline=None)
-hypothesis.settings.load_profile("any machine")
+
+
+def pytest_configure(config):
+    """How long an example takes says nothing on a busy machine."""
+    if config.pluginmanager.hasplugin("hypothesispytest"):  # the tests for GPUs do without it
+        from hypothesis import settings
+
+        settings.register_profile("any machine", deadline=None)
+        settings.load_profile("any machine")
 
 
 @pytest.fixture

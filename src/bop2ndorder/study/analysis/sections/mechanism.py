@@ -308,4 +308,7 @@ def _percent(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    return "–" if pd.isna(value) else number_text(float(f"{value:.2g}"))
+    """Two digits, or all before the point: 0.59, 11, 119."""
+    if pd.isna(value):
+        return "–"
+    return f"{value:.0f}" if value >= 100 else number_text(float(f"{value:.2g}"))
