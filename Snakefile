@@ -45,9 +45,8 @@ try:
     # What the targets ask for; the markers stand for what is there but has to be made again.
     TRAINED = [WORK.run(run) / "done.json" for run in WORK.runs] + WORK.damages()
     REPORTED = [WORK.results / ".keys" / "report", *WORK.markers()]
-except (
-    ValueError
-) as error:  # a mistake in params.yaml, or what a merge left in a notebook
+except ValueError as error:
+    # A mistake in params.yaml, or what a merge left in a notebook.
     sys.exit(str(error))
 
 # A node of a cluster gets its variables from afar: its caller is not the one they name.
