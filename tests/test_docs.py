@@ -90,6 +90,18 @@ def test_what_rules_and_schedules_bring_is_what_was_measured():
         assert f"{before} {said}" in page.replace(" points (", " ("), (before, said)
 
 
+def test_what_the_grid_says_beside_it_is_what_was_measured():
+    page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())
+    table = pd.read_csv("results/small/grid/table.csv").set_index(["arm", "gamma", "times"])
+    bop, second = (table.loc[(arm, 1e-4, 10), "mean"] for arm in ("bop", "bop2ndorder"))
+    assert f"they come to {bop:.1f} % (Bop) and {second:.1f} %" in page
+    plan = " ".join((DOCS / "plan.md").read_text(encoding="utf-8").split())
+    counted = table.xs(100, level="times")["threshold_steps"].groupby("arm")
+    low, high = counted.min(), counted.max()
+    assert f"{low['bop']:.0f} to {high['bop']:.0f} for Bop, and {low['bop2ndorder']:.0f} to " \
+        f"{high['bop2ndorder']:.0f} for Bop2ndOrder" in plan  # fmt: skip
+
+
 def test_the_end_of_the_imagenet_schedule_is_what_the_records_say():
     """Of the biased rule at `small`: held by a tenth, then nearly all, of ever fewer."""
     page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())

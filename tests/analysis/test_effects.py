@@ -118,8 +118,8 @@ def test_biased_less_bop_is_the_sum_of_its_steps_by_both_paths():
     assert first in said
     main = rules.effects(records).set_index(["part", "key"]).loc[("main", "biased_less_bop")]
     assert said.endswith(
-        "On average over both schedules of gamma, Bop2ndOrder (biased, with a threshold of 10 "
-        f"steps of m) is 3.0 points above Bop [{main['low']:.1f} to {main['high']:.1f}]."
+        "On average over both schedules of gamma, Bop2ndOrder (biased, threshold 1e-6) is "
+        f"3.0 points above Bop (threshold 1e-6) [{main['low']:.1f} to {main['high']:.1f}]."
     )
 
 

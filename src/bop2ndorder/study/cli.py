@@ -147,9 +147,8 @@ def _product(command: str, kind: str, text: str, *parameters: click.Parameter) -
 
         product = kind if experiment is None else f"{kind}-{experiment}"
         key = workflow.key(product)  # of what is there now, whatever changes meanwhile
-        workflow.key_file(product).unlink(
-            missing_ok=True
-        )  # what is made in part counts as not made
+        # What is made in part counts as not made.
+        workflow.key_file(product).unlink(missing_ok=True)
         make(workflow, product)
         workflow.mark(product, key)
 

@@ -66,7 +66,10 @@ def finding(records: Records) -> str:
         )
         text += f" Changed one at a time: {parts}."
     rule = contrast_of(model, difference(*_sides("biased", "bop")))
-    if said := apart(rule, f"{OPTIMIZERS['biased']}, with a threshold of 10 steps of m", "Bop"):
+    names = [
+        f"{OPTIMIZERS[name]}, threshold {_threshold(records, name)}" for name in ("biased", "bop")
+    ]
+    if said := apart(rule, *names):
         text += f" On average over both schedules of gamma, {said}."
     return text
 
@@ -98,6 +101,13 @@ def effects(records: Records) -> pd.DataFrame:
             add(name, f"step_{place}", effect, _step(*step), STEP)
         add(name, "sum", "sum: sign rule less Bop", _step(BOP, SIGN), STEP)
     return pd.DataFrame(rows).astype({"seeds": "Int64"})
+
+
+def _threshold(records: Records, rule: str) -> str:
+    """The threshold of a rule's arms, as params.yaml has it."""
+    [arms] = _sides(rule)
+    of_rule = records.runs[records.runs["arm"].isin(arms)]
+    return " or ".join(dict.fromkeys(of_rule["threshold"].map(schedule_text)))
 
 
 def _sides(*rules: str) -> list[list[str]]:
