@@ -186,6 +186,24 @@ def test_what_is_not_run_is_undecided():
     assert judge(claims_of(), {}).empty
 
 
+def test_what_secondary_comparisons_found_is_said_once_their_seeds_are_there():
+    claims = claims_of(C1=(["b"], ["a"]))
+    it = claims.statements["C1"].primary["it"]
+    for name, against, planned in (("b_less_c", "c", 6), ("wide", "d", 6), ("few", "e", 6)):
+        other = it.model_copy(update={"against": {"arm": [against]}, "planned": planned})
+        claims.statements["C1"].secondary[name] = other
+    rows = arms(a=six(60), b=six(62), c=six(62), d=six(64), e=six(62)[:3])
+    table = judge(claims, {"cifar10": made_up("cifar10", rows)})
+    said = conclusions(table)[0]
+    by_name = table.set_index("comparison")
+    low, high = by_name.loc["wide", ["low", "high"]].astype(float)
+    assert by_name.loc["b_less_c", "verdict"] == SAME
+    assert " Secondary, each judged alone, and deciding nothing: b less c " in said
+    assert said.endswith(f"; wide −2.0 points [−{-low:.1f} to −{-high:.1f}], below 0.")
+    alone = table[table["comparison"].isin([OVERALL, "it"])]
+    assert "Secondary" not in conclusions(alone)[0]
+
+
 # The claims of params.yaml
 
 

@@ -292,6 +292,31 @@ def test_how_many_times_as_many_images_in_words(monkeypatch):
     assert sooner(never, runs, "Bop", "other") == ""
 
 
+def test_versions_with_bias_correction_are_held_against_the_biased_one():
+    """By one model of all arms; a version without a record is left out."""
+    values = {
+        "bop": [60.0, 61.0, 62.0], "biased": [58.0, 59.0, 60.5],
+        "corrected": [58.5, 59.0, 60.0], "adam": [57.0, 58.0, 59.5],
+    }  # fmt: skip
+    rows = [
+        {"optimizer": name, "arm": name, "run": f"{name}{seed}", "setting": name, "seed": seed,
+         "test_top1_percent": value, "train_on": "all"}
+        for name, seeds in values.items() for seed, value in enumerate(seeds)
+    ]  # fmt: skip
+    records = made_up("cifar10", rows)
+    model = Model.of(pd.DataFrame(rows), "test_top1_percent", "optimizer")
+    half = model.contrast({"adam": 1.0, "biased": -1.0})
+    said = comparison.finding(records)
+    assert (
+        f"; Bop2ndOrder (Adam's correction) is 1.0 points below Bop2ndOrder (biased) "
+        f"[{-half.high:.1f} to {-half.low:.1f}]."
+    ) in said
+    assert ". Bop2ndOrder (corrected) is 0.0 points above Bop2ndOrder (biased) [" in said
+    gone = records.runs["optimizer"] == "adam"
+    records.runs.loc[gone, ["test_top1_percent", "missing"]] = [np.nan, True]
+    assert "Adam" not in comparison.finding(records)
+
+
 def test_what_schedules_bring_is_said_of_pairs_of_seeds():
     """As a paired t test has it, though a third arm was trained with another seed."""
     decay = {"kind": "polynomial", "start": 1.0, "end": 0.1}

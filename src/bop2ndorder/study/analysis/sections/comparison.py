@@ -19,6 +19,7 @@ from .learning import convergence, flip_rates
 from .reaching import images_table, sooner
 
 BIASED, BOP = OPTIMIZERS["biased"], OPTIMIZERS["bop"]
+CORRECTIONS = OPTIMIZERS["corrected"], OPTIMIZERS["adam"]
 KEYS = ["network", "label", "optimizer", "arm", "setting", "source"]
 
 
@@ -44,7 +45,10 @@ def headline(records: Records) -> dict:
 
 
 def finding(records: Records) -> str:
-    """Of each network biased against Bop, or the best setting where it has not both."""
+    """Of each network biased against Bop, then its corrections against biased.
+
+    Where a network has not both biased and Bop, which setting is the best.
+    """
     runs = with_labels(records.runs)
     runs = runs.assign(cell=[*zip(runs["network"], runs["label"], strict=True)])
     model = model_of(replace(records, runs=runs), "cell")  # one, with one variance, for all
@@ -67,11 +71,16 @@ def _finding(records: Records, runs: pd.DataFrame, model: Model) -> str:
         return f"{spoken(best)} is the most accurate of {len(means)}"
     text = apart(model.contrast({cells[BIASED]: 1.0, cells[BOP]: -1.0}), BIASED, BOP)
     text = f"in {records.measured} after the last epoch {text}"
-    if records.curve != "val_accuracy":  # how soon a run knows its own images by heart says little
-        return text
-    pair = runs[runs["label"].isin([BIASED, BOP]) & ~runs["missing"].astype(bool)]
-    pace = sooner(records, pair, BIASED, BOP)
-    return f"{text}; {pace}" if pace else text
+    if records.curve == "val_accuracy":  # how soon a run knows its own images by heart says little
+        pair = runs[runs["label"].isin([BIASED, BOP]) & ~runs["missing"].astype(bool)]
+        pace = sooner(records, pair, BIASED, BOP)
+        text = f"{text}; {pace}" if pace else text
+    corrections = [
+        apart(model.contrast({cells[name]: 1.0, cells[BIASED]: -1.0}), name, BIASED)
+        for name in CORRECTIONS
+        if name in means
+    ]
+    return ". ".join([text, "; ".join(corrections)] if corrections else [text])
 
 
 def final(records: Records) -> pd.DataFrame:

@@ -31,7 +31,8 @@ EXPLAINED = (
     "One linear model of all runs of an experiment, with one residual variance and, where "
     "settings share seeds, the seed as a block. Intervals of 95 %; after Holm: at the level of "
     "his procedure; with images: test images counted as drawn, too, with the most that they can "
-    "add. Above 0 speaks for the claim."
+    "add. Above 0 speaks for the claim. Seeds that a setting has beyond those planned for a "
+    "comparison are left out of it."
 )
 
 

@@ -7,6 +7,9 @@ from .claims import statements
 from .judging import BY_SEED, OVERALL
 from .rules import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED, VERDICTS, points
 
+# Measures of accuracy itself.
+POINTS = ("accuracy", "mean_validation_accuracy")
+
 
 def conclusions(table: pd.DataFrame, varied: pd.DataFrame | None = None) -> list[str]:
     """One sentence or more a claim, then what holds for all.
@@ -16,7 +19,10 @@ def conclusions(table: pd.DataFrame, varied: pd.DataFrame | None = None) -> list
         varied: of `read_sensitivity`: what another way of judging would change is said.
     """
     found = [
-        _of_claim(row, table) + _beside(row, table) + otherwise(row, varied)
+        _of_claim(row, table)
+        + _beside(row, table)
+        + otherwise(row, varied)
+        + _secondary(row, table)
         for row in statements(table).itertuples()
     ]
     return [*found, *_of_all(table)]
@@ -76,6 +82,20 @@ def otherwise(row, varied: pd.DataFrame | None) -> str:
     by = other["verdict"] + because
     found = [f"{verdict} ({'; '.join(how)})" for verdict, how in other.groupby(by)["variation"]]
     return said + (f" Judged otherwise it would be {' or '.join(found)}." if found else "")
+
+
+def _secondary(row, table: pd.DataFrame) -> str:
+    """What the claim's secondary comparisons found, of those that have all planned seeds."""
+    others = table[(table["claim"] == row.claim) & ~table["primary"].astype(bool)]
+    others = others[others["measure"].isin(POINTS) & (others["n"] >= others["planned"])]
+    found = [
+        f"{one.comparison.replace('_', ' ')} {signed(one.estimate)} points "
+        f"[{signed_interval(one.low, one.high)}], {one.verdict}"
+        for one in others.dropna(subset=["low"]).itertuples()
+    ]
+    if not found:
+        return ""
+    return f" Secondary, each judged alone, and deciding nothing: {'; '.join(found)}."
 
 
 def _effect(part) -> str:
