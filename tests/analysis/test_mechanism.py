@@ -9,7 +9,7 @@ from studies import ROOT, keep, read
 from synthetic import write_records
 
 from bop2ndorder.study.analysis.records import load_records
-from bop2ndorder.study.analysis.sections import mechanism
+from bop2ndorder.study.analysis.sections import audits, mechanism
 from bop2ndorder.study.analysis.sections.experiments import exhibits_of
 from bop2ndorder.study.config.study import check
 from bop2ndorder.study.run import audit
@@ -87,8 +87,8 @@ NONE = [{"step": 50, "due": 0.05, "off": 1e-6, "threshold_steps": 1e-5, "disagre
 
 
 def test_epochs_count_by_their_audits(study, tmp_path):
-    assert audit.EVERY == mechanism.EVERY
-    table = mechanism.facts(loaded(study, tmp_path, {"bop": BOP})).set_index("arm")
+    assert audit.EVERY == audits.EVERY
+    table = audits.facts(loaded(study, tmp_path, {"bop": BOP})).set_index("arm")
     found, due, off = table.loc["bop"], 2 * 0.1 + 3 * 0.2, 2 * 0.08 + 3 * 0.19
     assert found["held"] == pytest.approx(100 * off / due)
     assert found["off"] == pytest.approx(100 * off / 5)
@@ -100,7 +100,7 @@ def test_epochs_count_by_their_audits(study, tmp_path):
 
 def test_gamma_is_summed_over_the_whole_schedule(study, tmp_path):
     """Digits: 25 steps an epoch, 500 epochs."""
-    total = mechanism.facts(loaded(study, tmp_path, {})).set_index("arm")["gamma_total"]
+    total = audits.facts(loaded(study, tmp_path, {})).set_index("arm")["gamma_total"]
     assert total["bop"] == pytest.approx(12_500 * 1e-4)
     steps = np.arange(12_500)
     decaying = 1e-5 + (1e-2 - 1e-5) * (1 - steps / 12_500)
@@ -119,7 +119,7 @@ def test_gamma_is_summed_over_the_whole_schedule(study, tmp_path):
     ],
 )
 def test_a_rule_in_words(held, disagree, total, words):
-    assert mechanism._rule(held, disagree, total) == words
+    assert audits._rule(held, disagree, total) == words
 
 
 def test_rules_are_named_and_what_is_missing_is_a_dash(study, tmp_path):
@@ -143,18 +143,30 @@ def test_rules_are_named_and_what_is_missing_is_a_dash(study, tmp_path):
         "Counted in the first 50 steps on handwritten digits. "
         "With 1 of 2 settings (5.1, corrected) the threshold holds back at most 0.0020 % of the "
         "weights that would flip without it: they flip by the sign of m alone, as Bop does with a "
-        "threshold of 0, and dividing by the root of the second moment does nothing. The "
-        "threshold does hold back 91.3 % with Bop. To be held back is to wait, on average for 10 "
-        "steps."
+        "threshold of 0, and dividing by the root of the second moment does nothing. With "
+        "1 of 2 it holds back 91.3 % (Bop) of the weights that would flip without it, and lets "
+        "them wait, on average, for 10 steps (Bop)."
     )
     assert mechanism.headline(records)["bop"].keys() == {"held", "off", "wait", "threshold_steps"}
+
+
+def test_of_several_thresholds_the_ends_are_named(study, tmp_path):
+    """A share h held waits for h / (1 - h) steps: 0.0913 / 0.9087, and 0.958 / 0.042."""
+    less = [{**row, "off": row["off"] / 10} for row in BOP]
+    more = [{**row, "off": row["off"] * 1.05} for row in BOP]
+    records = loaded(study, tmp_path, {"bop": BOP, "biased_5_2": less, "wide_bop": more})
+    assert mechanism.finding(records).endswith(
+        " With 3 of 3 it holds back 9.1 % (5.2, biased) to 95.8 % (Bop, width 24) of the weights "
+        "that would flip without it, and lets them wait, on average, for 0.1 steps (5.2, biased) "
+        "to 23 steps (Bop, width 24)."
+    )
 
 
 def test_a_finding_tells_bop_from_bop2ndorder_and_agrees_with_the_table(study, tmp_path):
     """A Bop that holds nothing divides by nothing; 0.2 % held and 3 % apart are no sign rule."""
     differs = [{**NONE[0], "off": 0.002 * NONE[0]["due"], "disagree/sign": 0.03}]
     records = loaded(study, tmp_path, {"bop": NONE, "biased_5_2": NONE, "constant_5_1": differs})
-    rules = mechanism.facts(records).set_index("arm")["rule"]
+    rules = audits.facts(records).set_index("arm")["rule"]
     assert rules["constant_5_1"] == "a threshold in part"
     assert mechanism.finding(records) == (
         "Counted in the first 50 steps on handwritten digits. "
