@@ -44,6 +44,14 @@ def test_so_are_an_experiment_and_an_optimizer(document):
     assert optimizer == "claims.statements.C4.primary.batch.against.optimizer: found 'corected'"
 
 
+def test_runs_along_axes_are_no_cells_to_compare(document):
+    comparison(document)["experiment"] = "hyperparameters"
+    text = "found 'hyperparameters'; must be one of the scale's that has arms or a grid: "
+    for line in mistakes(document):
+        _, found, allowed = line.partition(text)
+        assert found and "hyperparameters" not in allowed.split(", ")
+
+
 def test_values_that_no_single_run_has_together_are_a_mistake(document):
     comparison(document)["of"] = {"arm": ["biased"], "optimizer": ["adam"]}
     place = "claims.statements.C1.primary.biased.of"

@@ -144,6 +144,19 @@ def test_a_mistake_is_filed_where_its_value_stands(tmp_path, old, new, place):
     assert filed[-1] == place, "of the scale paper, which lays nothing over"
 
 
+def test_a_batch_of_all_images_and_a_stop_after_all_steps_are_allowed():
+    """1,797 digits: 359 for the test, 180 for validation, 1,258 to train on."""
+    document = read(ROOT)
+    sizes = document["scales"]["quick"]["experiments"]["normalization"]["set"]
+    sizes |= {"batch_size": 1258, "epochs": 3, "stop_after": 3}
+    check(document)
+    for key, allowed in (("batch_size", 1258), ("stop_after", 3)):
+        sizes[key] += 1
+        with pytest.raises(ParamsError, match=f"{key}: found {allowed + 1}; must be at most"):
+            check(document)
+        sizes[key] -= 1
+
+
 def test_a_setting_that_no_scale_has_is_missing_once(tmp_path):
     assert mistakes(changed(tmp_path, ("  lr: 0.01 ", "  #"))) == ["defaults.lr: is missing"]
 

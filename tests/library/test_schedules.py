@@ -123,9 +123,10 @@ def test_wrong_arguments(make, message):
         make()
 
 
-def test_numbers_that_arrive_as_text():
-    with pytest.raises(TypeError, match="Constant: value must be a number, got '1e-7'"):
-        Constant("1e-7")
+@pytest.mark.parametrize("value", ["1e-7", True, None])
+def test_what_is_no_number(value):
+    with pytest.raises(TypeError, match=f"Constant: value must be a number, got {value!r}"):
+        Constant(value)
 
 
 @pytest.mark.parametrize(

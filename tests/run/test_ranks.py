@@ -152,6 +152,10 @@ def prepared(tmp_path_factory):
         patch.chdir(folder)
         (planned,) = workflow().runs.values()
         call("prepare", planned.data)
+        # The ranks have to read what the command was told to.
+        (folder / "params.yaml").rename(folder / "another.yaml")
+        sizes["epochs"] = 1
+        write(study, folder)
     return folder, planned.id
 
 
@@ -165,7 +169,8 @@ class Command:
 
     def call(self):
         """The process."""
-        command = [sys.executable, "-m", "bop2ndorder", "train", self.run]
+        command = [sys.executable, "-m", "bop2ndorder", "--params", "another.yaml"]
+        command += ["train", self.run]
         with self.log.open("w") as log:
             return psutil.Popen(command, cwd=self.folder, env=ENVIRONMENT, stderr=log)
 

@@ -145,6 +145,10 @@ def test_what_the_study_no_longer_names_is_put_aside_and_taken_back(here):
     assert len(moved) == 2 and all(other in line for line in moved)
     assert [path.name for path in work.run("").iterdir()] == [run]
     assert call("shelve") == ""
+    shelf = here / ".stale" / "runs" / "quick" / other
+    shutil.copytree(shelf, work.run(other))
+    assert len(call("shelve").splitlines()) == 1, "what is there again replaces what was put aside"
+    assert not any(path.is_dir() for path in shelf.iterdir())
     study["experiments"]["normalization"]["grid"]["network.norm"] = ["batch", "layer"]
     write(study, here)
     assert len(call("shelve").splitlines()) == 2

@@ -25,6 +25,18 @@ def test_what_changes_while_a_product_is_made_makes_it_outdated(here, monkeypatc
     assert workflow().is_current("metrics") is not changed
 
 
+def test_each_state_of_a_wrong_record_has_a_marker_of_its_own(here):
+    """One that is there already, of a state that was mended, asks Snakemake for nothing."""
+    path = workflow().record(here) / "metrics.json"
+    found = json.loads(path.read_text())
+    assert workflow().unrecorded(here) == []
+    markers = []
+    for other in "ab":
+        path.write_text(json.dumps(found | {"weights_sha256": other * 64}))
+        markers += workflow().unrecorded(here)
+    assert len(set(markers)) == 2
+
+
 @pytest.mark.slow
 def test_a_notebook_shows_the_study_that_was_named(here):
     """Where none is named its own default counts, and no word of it is in what was run."""

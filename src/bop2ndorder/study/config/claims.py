@@ -134,7 +134,7 @@ def strangers(
         (place below `claims`, what is wrong with it).
     """
     runs = [(entry.experiment, columns_of(entry)) for entry in entries if entry.axis is None]
-    experiments = [*dict.fromkeys(entry.experiment for entry in entries)]
+    experiments = [*dict.fromkeys(experiment for experiment, _ in runs)]
     for label, claim in claims.statements.items():
         for kind in ("primary", "secondary"):
             for name, one in getattr(claim, kind).items():
@@ -143,8 +143,8 @@ def strangers(
                     continue
                 if one.experiment not in experiments:
                     allowed = ", ".join(experiments)
-                    text = f"found {one.experiment!r}; must be one of the scale's: {allowed}"
-                    yield (*place, "experiment"), text
+                    text = f"found {one.experiment!r}; must be one of the scale's that has arms or "
+                    yield (*place, "experiment"), f"{text}a grid: {allowed}"
                     continue
                 own = [columns for experiment, columns in runs if experiment == one.experiment]
                 gone = {arm for experiment, arm in unknown if experiment == one.experiment}
