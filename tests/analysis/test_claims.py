@@ -123,8 +123,8 @@ def test_the_spread_is_said_beside_the_mean():
     claims.statements["C1"].secondary["spread"] = it.model_copy(update={"measure": "spread"})
     rows = arms(a=six(50), b=six(60)[::-1], c=six(62), d=six(58)[::-1])
     said = conclusions(judge(claims, {"cifar10": made_up("cifar10", rows)}))[0]
-    assert "is supported" in said and "Over the settings accuracy spreads by −4." in said
-    assert "points (−" in said and "with arm b, c less arm a, d." in said
+    assert "is supported" in said and "of a seed accuracy spreads by −4." in said
+    assert "points (−" in said and "more with arm b, c than with arm a, d." in said
     arms_apart = claims.statements["C1"].primary["it"].model_copy(update={"planned": 3})
     unsure = claims_of(C1=(["b", "c"], ["a", "d"]))
     unsure.statements["C1"].secondary["spread"] = arms_apart.model_copy(
@@ -132,7 +132,7 @@ def test_the_spread_is_said_beside_the_mean():
     )
     rows = arms(a=six(60), b=six(60, 3)[::-1], c=six(61, 2), d=six(61)[::-1])
     said = conclusions(judge(unsure, {"cifar10": made_up("cifar10", rows)}))[0]
-    assert "less arm a, d, which may be chance." in said
+    assert "than with arm a, d, which may be chance." in said
 
 
 def test_cells_of_a_grid_are_not_taken_for_repetitions_in_silence():
@@ -142,11 +142,11 @@ def test_cells_of_a_grid_are_not_taken_for_repetitions_in_silence():
     records = {"cifar10": made_up("cifar10", rows)}
     table, varied = judge(claims, records), vary(claims, records)
     alone = varied.set_index("variation").loc["one value a seed", "why"]
-    assert f" By one value a seed only {alone}." in conclusions(table, varied)[0]
+    assert f" Were each seed counted as one value, {alone}." in conclusions(table, varied)[0]
     one = claims_of(C1=(["b"], ["a"]))
     pair = {"cifar10": made_up("cifar10", arms(a=six(60), b=six(60.5, 6)[::-1]))}
     said = conclusions(judge(one, pair), vary(one, pair))[0]
-    assert "By one value a seed" not in said, "where it is the same"
+    assert "as one value" not in said, "where it is the same"
 
 
 def both(**accuracies):

@@ -75,10 +75,10 @@ def test_a_difference_in_words():
     found = Contrast(-2.1, 0.5, 20)
     low, high = found.interval()
     assert apart(found, "Bop", "Bop2ndOrder, biased") == (
-        f"Bop is 2.1 points below Bop2ndOrder (biased) [{-high:.1f} to {-low:.1f}]"
+        f"Bop is 2.1 points below Bop2ndOrder (biased) [{signed(low)} to {signed(high)}]"
     )
     chance = apart(Contrast(0.2, 0.5, 20), "a", "b")
-    assert chance == "a is 0.2 points above b [−0.8 to 1.2], which may be chance"
+    assert chance == "a is 0.2 points above b [−0.8 to +1.2], which may be chance"
     assert apart(Contrast(0.2, np.nan, 0), "a", "b").endswith("(too few seeds for an interval)")
     assert apart(NO_CONTRAST, "a", "b") == ""
 
@@ -109,18 +109,35 @@ def test_biased_less_bop_is_the_sum_of_its_steps_by_both_paths():
     assert main["sign_less_biased"] == pytest.approx(0.5)
     assert main["biased_less_bop"] == pytest.approx(3.0)
     said = rules.finding(records)
-    assert said.startswith("The sign rule with 5.2's schedules is 7.0 points above Bop as publish")
-    assert "Bop2ndOrder as published in 5.2 is not trained here" in said, (
-        "but with another threshold"
-    )
+    start = "In validation accuracy after the last epoch, 6 seeds an arm, the sign rule with 5.2's "
+    assert said.startswith(f"{start}schedules is 7.0 points above Bop as published [")
+    assert "No arm of this experiment is Bop2ndOrder as published in 5.2;" in said
     step = rules.effects(records).set_index(["part", "key"]).loc[("first the rule", "step_1")]
     first = f"+1.0 ({signed(step['low'])} to {signed(step['high'])}) from the learning rate, +2.0 ("
     assert first in said
     main = rules.effects(records).set_index(["part", "key"]).loc[("main", "biased_less_bop")]
     assert said.endswith(
         "On average over both schedules of gamma, Bop2ndOrder (biased, threshold 1e-6) is "
-        f"3.0 points above Bop (threshold 1e-6) [{main['low']:.1f} to {main['high']:.1f}]."
+        f"3.0 points above Bop (threshold 1e-6) [{signed(main['low'])} to {signed(main['high'])}]."
     )
+
+
+def test_the_steps_are_taken_again_for_the_mean_over_epochs():
+    """In the second epoch every arm has what it ends with, in the first a tenth of it."""
+    records = rule_records()
+    curves = {
+        run: [accuracy / 1000, accuracy / 100]
+        for run, accuracy in records.runs[["run", COLUMN]].to_numpy()
+    }
+    records = made_up("rules", records.runs.to_dict("records"), curves)
+    said = rules.finding(records)
+    # Of 1, 2 and 4 points the mean over both epochs is 1.1 / 2 times as much.
+    assert re.search(r"by which C1 is judged, the same steps are \+0\.[56] \(.+\) from the l", said)
+    assert " from the learning rate, +1.1 (" in said and ", +2.2 (" in said
+    assert re.search(r"less Bop is \+1\.[67] \(.+\) at Bop's schedule and \+1\.[67] \(", said)
+    table = rules.pace_table(records).numbers.set_index(["part", "key"])
+    assert table.loc[("first the rule", "sum"), "estimate"] == pytest.approx(7 * 1.1 / 2)
+    assert set(table["metric"]) == {"val_accuracy"}
 
 
 def test_wide_intervals_say_how_many_seeds_they_lack():
@@ -184,7 +201,8 @@ def test_the_grid_compares_cells_with_a_threshold():
     assert "Bop2ndOrder (biased) is 2.0 points above Bop" in said
     assert "varies over them by 1.7 points (standard deviation) against 1.7; seeds alone" in said
     assert re.search(
-        r"By cell the difference goes from \+2.0 \(gamma 1e-., threshold 10?\) to ", said
+        r"apart by threshold, .*, the difference is \+2.0 \(.+\) at 1 and \+2.0 \(.+\) at 10\.",
+        said,
     )
     assert (
         "A threshold of nominally 10 steps of m, by the size of a gradient fixed beforehand, is 8 "
@@ -309,7 +327,7 @@ def test_versions_with_bias_correction_are_held_against_the_biased_one():
     said = comparison.finding(records)
     assert (
         f"; Bop2ndOrder (Adam's correction) is 1.0 points below Bop2ndOrder (biased) "
-        f"[{-half.high:.1f} to {-half.low:.1f}]."
+        f"[{signed(half.low)} to {signed(half.high)}]"
     ) in said
     assert ". Bop2ndOrder (corrected) is 0.0 points above Bop2ndOrder (biased) [" in said
     gone = records.runs["optimizer"] == "adam"
@@ -330,8 +348,11 @@ def test_what_schedules_bring_is_said_of_pairs_of_seeds():
     rows.append({**fixed, "gamma": decay, COLUMN: 20.0, "optimizer": "biased", "seed": 0})
     low, high = ttest_rel(scheduled, without).confidence_interval(0.95)
     assert schedules.finding(made_up("schedules", rows)) == (
-        "With polynomial schedules on all hyperparameters accuracy is 1.5 points above that "
-        f"without a schedule [{low:.1f} to {high:.1f}]."
+        "With polynomial schedules on gamma, sigma, threshold and the learning rate accuracy is "
+        f"1.5 points above that without a schedule [{signed(low)} to {signed(high)}]."
     )
+    alone = [{**fixed, "lr": decay, COLUMN: 52.0, "optimizer": "biased", "seed": 10}]
+    said = schedules.finding(made_up("schedules", rows + alone))
+    assert re.search(r"; the learning rate's alone changes it by \+2\.\d \(.+\) points\.$", said)
     effects = schedules.effects(made_up("schedules", rows)).set_index("target")["effect"]
     assert effects["all"] == pytest.approx(1.5) and np.isnan(effects["gamma"])

@@ -44,8 +44,8 @@ def one(estimate, se, df=14, lacks=""):
         (-0.5, 0.1, NO, "by less than 1 point"),
         (0.9, 0.1, YES, ""),  # 0.9 +- 0.18 goes beyond
         (0.1, 0.3, SAME, "no difference of 1 point or more"),  # (1 - 0.1) / 0.3 = 3
-        (0.1, 0.6, OPEN, "1.8 points would have been found with a probability of 80 %"),
-        (1.0, 0.5, OPEN, "1.5 points would have been found with a probability of 80 %"),
+        (0.1, 0.6, OPEN, "a difference of 1.8 points would have been found four times in five"),
+        (1.0, 0.5, OPEN, "a difference of 1.5 points would have been found four times in five"),
     ],
 )
 def test_a_verdict_by_hand(estimate, se, verdict, why):
@@ -62,7 +62,7 @@ def test_the_family_is_corrected_and_unfinished_tests_count_as_1():
     found = judge_together([*two, one(9.0, 0.1, lacks="3 of 8 planned seeds")], margin=1.0)
     assert [f.p for f in found] == pytest.approx([2 * ps[0], 3 * ps[1], 1])
     assert [f.verdict for f in found] == [OPEN, YES, OPEN]
-    assert found[0].why.endswith("80 %, 3.6 after Holm's correction")
+    assert found[0].why.endswith("five, one of 3.6 after Holm's correction")
     assert found[2].why == "3 of 8 planned seeds"
     assert [f.verdict for f in judge_together(two[:1] * 2, 1.0, corrected=False)] == [YES, YES]
 

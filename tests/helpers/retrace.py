@@ -65,6 +65,7 @@ class Trace:
             "costs": self._cost,
             "mechanism": self._mechanism,
             "effects": self._contrast,
+            "pace": self._contrast,
             "differences": self._contrast,
             "rules": self._rule,
             "claims": self._claim,
@@ -131,7 +132,7 @@ class Trace:
         if not weights.keys() <= {*arms}:
             return {"n": 0}
         seeds = sorted({run["seed"] for run in runs})[1:]
-        values = np.array([self.metrics(run["run"])[row["metric"]] for run in runs])
+        values = np.array([self._value(run["run"], row["metric"]) for run in runs])
         design = np.array(
             [[run["arm"] == a for a in arms] + [run["seed"] == s for s in seeds] for run in runs],
             dtype=float,

@@ -34,15 +34,12 @@ def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> R
     for run in runs:
         run.setdefault("judged_on", "test" if run["train_on"] == "all" else "validation")
     curves = pd.DataFrame(
-        {
-            "run": run,
-            "epoch": epoch,
-            "images_seen": 100 * epoch,
-            "train_accuracy": accuracy,
-            "val_accuracy": accuracy,
-        }
-        for run, curve in (history or {}).items()
-        for epoch, accuracy in enumerate(curve, 1)
+        [
+            (run, epoch, 100 * epoch, accuracy, accuracy)
+            for run, curve in (history or {}).items()
+            for epoch, accuracy in enumerate(curve, 1)
+        ],
+        columns=["run", "epoch", "images_seen", "train_accuracy", "val_accuracy"],
     )
     return Records(experiment, "quick", pd.DataFrame(runs), curves, [])
 

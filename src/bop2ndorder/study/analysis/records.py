@@ -95,6 +95,11 @@ class Records:
         return "val_accuracy" if self.held_out else "train_accuracy"
 
     @property
+    def mean_curve(self) -> pd.Series:
+        """Run id -> mean of `curve` over all epochs, in percent: high for who learns soon."""
+        return 100 * self.history.groupby("run")[self.curve].mean()
+
+    @property
     def held_out(self) -> bool:
         """Whether every run holds out validation images."""
         return bool((self.runs["train_on"] == "train").all())

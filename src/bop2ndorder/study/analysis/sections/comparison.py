@@ -69,7 +69,11 @@ def _finding(records: Records, runs: pd.DataFrame, model: Model) -> str:
     if not means.keys() >= {BIASED, BOP}:
         best = max(means, key=means.__getitem__)
         return f"{spoken(best)} is the most accurate of {len(means)}"
-    text = apart(model.contrast({cells[BIASED]: 1.0, cells[BOP]: -1.0}), BIASED, BOP)
+    found = model.contrast({cells[BIASED]: 1.0, cells[BOP]: -1.0})
+    if min(model.n[cells[name]] for name in (BIASED, BOP)) < 2:
+        # The spread would be that of other settings, or even of another network.
+        found = replace(found, se=np.nan)
+    text = apart(found, BIASED, BOP)
     text = f"in {records.measured} after the last epoch {text}"
     if records.curve == "val_accuracy":  # how soon a run knows its own images by heart says little
         pair = runs[runs["label"].isin([BIASED, BOP]) & ~runs["missing"].astype(bool)]

@@ -13,16 +13,18 @@ COLUMNS = ("estimate", "low", "high", "half_width", "n", "metric", "weights", "e
 PAIRED = ("difference", "low", "high", "n", "metric", "runs", "against_runs")
 
 
-def model_of(records: Records, arm: str = "arm") -> Model | None:
+def model_of(records: Records, arm: str = "arm", metric: str = "") -> Model | None:
     """The model of all runs that have a record, with seeds as blocks; None where none has.
 
     Args:
         records: of the experiment.
         arm: column of `Records.runs` that tells its arms apart.
+        metric: column to compare, in percent; by default what the experiment is judged by.
     """
-    if records.runs[records.accuracy].isna().all():
+    metric = metric or records.accuracy
+    if records.runs[metric].isna().all():
         return None
-    return Model.of(records.runs, records.accuracy, arm)
+    return Model.of(records.runs, metric, arm)
 
 
 def contrast_of(model: Model | None, weights: Mapping[Hashable, float]) -> Contrast:
@@ -32,20 +34,23 @@ def contrast_of(model: Model | None, weights: Mapping[Hashable, float]) -> Contr
     return model.contrast(weights)
 
 
-def effect_row(records: Records, model: Model | None, weights: Mapping[str, float]) -> dict:
-    """A contrast as a row of a table.
+def effect_row(
+    records: Records, model: Model | None, weights: Mapping[str, float], metric: str = ""
+) -> dict:
+    """A contrast as a row of a table; `metric` is that of `model_of`.
 
     Returns:
         estimate, low, high (95 %), half_width (points), n (seeds of the arm that has the fewest),
         metric, weights (arm=weight, with spaces between), experiment, and runs (ids of the arms'
         runs).
     """
+    metric = metric or records.accuracy
     found = contrast_of(model, weights)
-    runs = records.runs[records.runs["arm"].isin(weights)].dropna(subset=[records.accuracy])
+    runs = records.runs[records.runs["arm"].isin(weights)].dropna(subset=[metric])
     fewest = min(int((runs["arm"] == arm).sum()) for arm in weights)
     words = " ".join(f"{arm}={weight:.12g}" for arm, weight in weights.items())
     half = (found.high - found.low) / 2
-    values = (found.estimate, found.low, found.high, half, fewest, records.accuracy, words)
+    values = (found.estimate, found.low, found.high, half, fewest, metric, words)
     row = dict(zip(COLUMNS, (*values, records.experiment), strict=True))
     return {**row, "runs": joined(runs["run"])}
 
@@ -96,7 +101,7 @@ def spoken(name: str) -> str:
 
 
 def apart(found: Contrast, of: str, against: str) -> str:
-    """A difference in words: Bop is 2.1 points below latent weights [1.0 to 3.2].
+    """A difference in words: Bop is 2.1 points below latent weights [−3.2 to −1.0].
 
     Args:
         found: accuracy of the one less that of the other.
@@ -112,6 +117,5 @@ def apart(found: Contrast, of: str, against: str) -> str:
     text = f"{of} is {short(abs(found.estimate))} points {side} {against}"
     if pd.isna(found.low):
         return f"{text} (too few seeds for an interval)"
-    low, high = (found.low, found.high) if side == "above" else (-found.high, -found.low)
-    chance = ", which may be chance" if low <= 0 else ""
-    return f"{text} [{short(low)} to {short(high)}]{chance}"
+    chance = ", which may be chance" if found.low <= 0 <= found.high else ""
+    return f"{text} [{signed_interval(found.low, found.high)}]{chance}"

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, listed, mean_cell, signed
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, listed, mean_cell
 from ..names import OPTIMIZERS, number_text
 from ..records import ACCURACY, Records
 from ..statistics import Model, difference, joined, over_seeds, robustness
@@ -58,33 +58,46 @@ def finding(records: Records) -> str:
                 for sign in (1, -1)
             ]
             text += f"; seeds alone would give {alone[0]:.1f} and {alone[1]:.1f}"
-    return " ".join([f"{text}.", *_unlike(cells(records)), GIVEN])
+    apart_by = _by_threshold(labelled.runs, model, weights)
+    return " ".join([f"{text}.", *apart_by, *_counted(cells(records)), GIVEN])
 
 
-def _unlike(table: pd.DataFrame) -> list[str]:
-    """In sentences: how far apart cells are, and whether the highest threshold is what it says."""
-    means = table.pivot(index=["gamma", "times"], columns="arm", values="mean")
-    means = means.reindex(columns=[SECOND, BOP]).dropna()
-    if means.empty:
+def _by_threshold(runs: pd.DataFrame, model: Model | None, weights: dict[str, float]) -> list[str]:
+    """In a sentence: the difference at each threshold, which a mean over all of them hides."""
+    times = runs.drop_duplicates("arm").set_index("arm")["times"]
+    said = []
+    for value in sorted({times[cell] for cell in weights}):
+        sides = [
+            [cell for cell in weights if times[cell] == value and sign * weights[cell] > 0]
+            for sign in (1, -1)
+        ]
+        found = contrast_of(model, difference(*sides))
+        if not all(sides) or pd.isna(found.estimate):
+            return []
+        cell = effect_cell(found.estimate, found.low, found.high)
+        said.append(f"{cell} at {number_text(value)}")
+    if len(said) < 2:
         return []
-    away = (means[SECOND] - means[BOP]).sort_values()
-    ends = [
-        f"{signed(points)} (gamma {number_text(gamma)}, threshold {number_text(times)})"
-        for (gamma, times), points in away.iloc[[0, -1]].items()
+    return [
+        "Taken apart by threshold, in steps of m, which was not planned, the difference is "
+        f"{listed(said)}."
     ]
-    said = [f"By cell the difference goes from {' to '.join(ends)}."]
+
+
+def _counted(table: pd.DataFrame) -> list[str]:
+    """In a sentence: whether the highest threshold is what it says."""
     highest = table["times"].max()
     counted = table[table["times"] == highest].dropna(subset="threshold_steps")
-    if len(counted):
-        spans = [
-            f"{steps.min():.0f} to {steps.max():.0f} with {spoken(NAMES[arm])}"
-            for arm, steps in counted.groupby("arm", sort=False)["threshold_steps"]
-        ]
-        said.append(
-            f"A threshold of nominally {number_text(highest)} steps of m, by the size of a "
-            f"gradient fixed beforehand, is {listed(spans)} when counted in the last epoch."
-        )
-    return said
+    if counted.empty:
+        return []
+    spans = [
+        f"{steps.min():.0f} to {steps.max():.0f} with {spoken(NAMES[arm])}"
+        for arm, steps in counted.groupby("arm", sort=False)["threshold_steps"]
+    ]
+    return [
+        f"A threshold of nominally {number_text(highest)} steps of m, by the size of a "
+        f"gradient fixed beforehand, is {listed(spans)} when counted in the last epoch."
+    ]
 
 
 def _by_seeds(model: Model, cells: list[str]) -> float:

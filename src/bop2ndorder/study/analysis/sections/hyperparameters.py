@@ -13,6 +13,7 @@ from ..names import COLOURS, OPTIMIZERS, SYMBOLS, number_text, schedule_start, s
 from ..records import ACCURACY, HYPERPARAMETERS, Records
 from ..statistics import over_seeds, robustness
 from ..style import legend_below, panels
+from .audits import LITTLE
 from .curves import LINE, band
 
 
@@ -38,7 +39,24 @@ def finding(records: Records) -> str:
     if not said:
         return ""
     chance = "; with one seed a value, chance alone moves it, too" if along["n"].max() < 2 else ""
-    return f"Varied one at a time, accuracy moves by {', '.join(said)}{chance}."
+    text = f"Varied one at a time, accuracy moves by {', '.join(said)}{chance}."
+    held = _held(records)
+    if held < LITTLE:
+        text += (
+            f" The threshold of none of them holds back more than {held:.2g} % of the weights that "
+            "would flip without it: all are the sign rule, and what is flat here is not robust, "
+            "but inactive."
+        )
+    return text
+
+
+def _held(records: Records) -> float:
+    """Percent of the due weights that were held, of the setting with the most; empty if unknown."""
+    history = records.history.reindex(columns=["setting", "due", "off"]).astype(
+        {"due": float, "off": float}
+    )
+    sums = history.groupby("setting")[["due", "off"]].sum(min_count=1)
+    return float((100 * sums["off"] / sums["due"]).max(skipna=False))
 
 
 def accuracy_table(records: Records) -> Table:

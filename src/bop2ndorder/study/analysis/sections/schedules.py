@@ -8,13 +8,18 @@ from matplotlib.lines import Line2D
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, signed
 from ..names import OPTIMIZERS, SCHEDULES, Names, coloured, schedule_kind, slug
 from ..records import ACCURACY, HYPERPARAMETERS, Records
-from ..statistics import difference, over_seeds
+from ..statistics import Contrast, difference, over_seeds
 from ..style import legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, history_of
-from .effects import apart, contrast_of, model_of, paired
+from .effects import apart, contrast_of, effect_cell, model_of, paired
 
 SCHEDULED = (*HYPERPARAMETERS, "lr")
 TARGETS = Names(lr="learning rate")
+# What is said beside polynomial schedules on all.
+OTHERS = {
+    "lr/polynomial": "the learning rate's alone changes it by",
+    "all/exponential": "exponential ones on all change it by",
+}
 
 
 def exhibits(records: Records) -> Exhibits:
@@ -41,9 +46,19 @@ def finding(records: Records) -> str:
     kinds = runs["optimizer"].str.cat([runs["target"], runs["schedule"]], "/")
     model = model_of(replace(records, runs=runs.assign(arm=kinds)))
     optimizers = list(dict.fromkeys(runs["optimizer"]))
-    sides = [[f"{name}/{kind}" for name in optimizers] for kind in ("all/polynomial", "none/none")]
-    said = apart(contrast_of(model, difference(*sides)), "accuracy", "that without a schedule")
-    return f"With polynomial schedules on all hyperparameters {said}." if said else ""
+
+    def less_none(kind: str) -> Contrast:
+        sides = [[f"{name}/{one}" for name in optimizers] for one in (kind, "none/none")]
+        return contrast_of(model, difference(*sides))
+
+    said = apart(less_none("all/polynomial"), "accuracy", "that without a schedule")
+    if not said:
+        return ""
+    text = f"With polynomial schedules on gamma, sigma, threshold and the learning rate {said}"
+    for kind, words in OTHERS.items():
+        if not pd.isna((found := less_none(kind)).estimate):
+            text += f"; {words} {effect_cell(found.estimate, found.low, found.high)} points"
+    return f"{text}."
 
 
 def effects(records: Records) -> pd.DataFrame:

@@ -32,7 +32,8 @@ EXPLAINED = (
     "settings share seeds, the seed as a block. Intervals of 95 %; after Holm: at the level of "
     "his procedure; with images: test images counted as drawn, too, with the most that they can "
     "add. Above 0 speaks for the claim. Seeds that a setting has beyond those planned for a "
-    "comparison are left out of it."
+    "comparison are left out of it. Where one side has a single seed the interval is by the "
+    "spread of the other settings."
 )
 
 

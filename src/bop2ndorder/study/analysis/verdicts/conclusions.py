@@ -56,8 +56,8 @@ def _beside(row, table: pd.DataFrame) -> str:
     """How far accuracy spreads, which a claim about a grid's mean is read with."""
     spread = table[(table["claim"] == row.claim) & (table["measure"] == "spread")]
     return "".join(
-        f" Over the settings accuracy spreads by {signed(-one.estimate)} points "
-        f"({signed_interval(-one.high, -one.low)}) with {one.of} less {one.against}"
+        f" Over the settings of a seed accuracy spreads by {signed(-one.estimate)} points "
+        f"({signed_interval(-one.high, -one.low)}) more with {one.of} than with {one.against}"
         f"{', which may be chance' if one.low <= 0 <= one.high else ''}."
         for one in spread.dropna(subset=["low"]).itertuples()
     )
@@ -76,12 +76,22 @@ def otherwise(row, varied: pd.DataFrame | None) -> str:
     said = ""
     if BY_SEED in by_way.index and row.verdict == by_way.loc[BY_SEED, "verdict"] == UNDECIDED:
         why = by_way.loc[BY_SEED, "why"]
-        said = f" By {BY_SEED} only {why}." if why != row.why else ""
+        said = f" Were each seed counted as one value, {why}." if why != row.why else ""
     other = ways[ways["verdict"] != row.verdict]
-    because = other["open"].map(lambda name: f" for its comparison {name}" if name else "")
-    by = other["verdict"] + because
+    by = pd.Series([_otherwise(one, row) for one in other.itertuples()], other.index, dtype=str)
     found = [f"{verdict} ({'; '.join(how)})" for verdict, how in other.groupby(by)["variation"]]
     return said + (f" Judged otherwise it would be {' or '.join(found)}." if found else "")
+
+
+def _otherwise(way, row) -> str:
+    """Another verdict, how small its effect is, and which comparison it hangs on."""
+    small = f", {way.why}" if way.why and way.verdict in (SUPPORTED, CONTRADICTED) else ""
+    if not way.open:
+        return way.verdict + small
+    name = way.open.replace("_", " ")
+    rests = row.verdict == CONTRADICTED and name not in row.why
+    of_it = f" for its comparison {name}{', which does not contradict it' if rests else ''}"
+    return way.verdict + of_it
 
 
 def _secondary(row, table: pd.DataFrame) -> str:

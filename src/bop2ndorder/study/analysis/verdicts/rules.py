@@ -124,9 +124,9 @@ def _verdict(
     usual, worst = (
         max(contrast.detectable(at) for contrast in one.contrasts) for at in (LEVEL, hardest)
     )
-    why = f"{usual:.1f} points would have been found with a probability of 80 %"
+    why = f"a difference of {usual:.1f} points would have been found four times in five"
     if hardest < LEVEL:
-        why += f", {worst:.1f} after Holm's correction"
+        why += f", one of {worst:.1f} after Holm's correction"
     return found(UNDECIDED, why)
 
 

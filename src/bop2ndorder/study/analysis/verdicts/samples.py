@@ -174,12 +174,10 @@ def _values(runs: pd.DataFrame, measure: str, records: Records) -> tuple[pd.Seri
         )
         images = 0 if measure == "spread" or counts.dropna().empty else int(counts.min())
         return runs[records.accuracy], records.accuracy, images
-    column = "val_accuracy"
-    means = 100 * records.history.groupby("run")[column].mean()
     settings = runs["setting"].map(json.loads)
     data = [DataSettings.model_validate(one["data"]) for one in settings]
     images = min((one.validation_images for one in data), default=0)
-    return runs["run"].map(means), column, images
+    return runs["run"].map(records.mean_curve), records.curve, images
 
 
 def _by_seed(frame: pd.DataFrame, cells: Sequence[str], side: str, reduce: str) -> pd.DataFrame:
