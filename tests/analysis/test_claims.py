@@ -78,6 +78,7 @@ def test_claims_by_hand():
     width = {c: (rows.loc["C1", f"{c}high"] - rows.loc["C1", f"{c}low"]) for c in ("", "holm_")}
     assert width["holm_"] > width[""]
     assert rows.loc["C1", ["margin", "deviations", "n", "planned"]].tolist() == [1, 2, 6, 6]
+    assert rows.loc["C1", "setup"] == "BinaryNet of width 12, 2 epochs"
     varied = vary(claims, records).set_index(["variation", "claim"])["verdict"]
     assert varied["as planned"].tolist() == rows["verdict"].tolist()
     assert varied["margin 0.5", "C3"] == OPEN and varied["margin 0.5", "C1"] == YES

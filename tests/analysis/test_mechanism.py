@@ -142,23 +142,24 @@ def test_rules_are_named_and_what_is_missing_is_a_dash(study, tmp_path):
     assert mechanism.finding(records) == (
         "Counted in the first 50 steps on handwritten digits. "
         "With 1 of 2 settings (5.1, corrected) the threshold holds back at most 0.0020 % of the "
-        "weights that would flip without it: they flip by the sign of m alone, as Bop does with a "
-        "threshold of 0, and dividing by the root of the second moment does nothing. With "
-        "1 of 2 it holds back 91.3 % (Bop) of the weights that would flip without it, and lets "
-        "them wait, on average, for 10 steps (Bop)."
+        "weights that would flip in a step without it: they flip by the sign of m alone, as Bop "
+        "does with a threshold of 0, and dividing by the root of the second moment does nothing. "
+        "With 1 of 2 it holds back 91.3 % (Bop) of the weights that would flip in a step without "
+        "it. One that is held back step after step counts in each: to every flip there are 10 "
+        "(Bop) of them."
     )
     assert mechanism.headline(records)["bop"].keys() == {"held", "off", "wait", "threshold_steps"}
 
 
 def test_of_several_thresholds_the_ends_are_named(study, tmp_path):
-    """A share h held waits for h / (1 - h) steps: 0.0913 / 0.9087, and 0.958 / 0.042."""
+    """A share h held is h / (1 - h) times what flips: 0.0913 / 0.9087, and 0.958 / 0.042."""
     less = [{**row, "off": row["off"] / 10} for row in BOP]
     more = [{**row, "off": row["off"] * 1.05} for row in BOP]
     records = loaded(study, tmp_path, {"bop": BOP, "biased_5_2": less, "wide_bop": more})
     assert mechanism.finding(records).endswith(
         " With 3 of 3 it holds back 9.1 % (5.2, biased) to 95.8 % (Bop, width 24) of the weights "
-        "that would flip without it, and lets them wait, on average, for 0.1 steps (5.2, biased) "
-        "to 23 steps (Bop, width 24)."
+        "that would flip in a step without it. One that is held back step after step counts "
+        "in each: to every flip there are 0.1 (5.2, biased) to 23 (Bop, width 24) of them."
     )
 
 
@@ -171,11 +172,11 @@ def test_a_finding_tells_bop_from_bop2ndorder_and_agrees_with_the_table(study, t
     assert mechanism.finding(records) == (
         "Counted in the first 50 steps on handwritten digits. "
         "With 1 of 3 settings (5.2, biased) the threshold holds back at most 0.0020 % of the "
-        "weights that would flip without it: they flip by the sign of m alone, as Bop does with a "
-        "threshold of 0, and dividing by the root of the second moment does nothing. With 1 of 3 "
-        "settings (Bop) the threshold holds back at most 0.0020 % of the weights that would flip "
-        "without it: they flip by the sign of m alone. Little is held back, but of what the rule "
-        "or the sign rule flips, one alone flips 3.0 % with 5.1, corrected."
+        "weights that would flip in a step without it: they flip by the sign of m alone, as Bop "
+        "does with a threshold of 0, and dividing by the root of the second moment does nothing. "
+        "With 1 of 3 settings (Bop) the threshold holds back at most 0.0020 % of the weights that "
+        "would flip in a step without it: they flip by the sign of m alone. Little is held back, "
+        "but of what the rule or the sign rule flips, one alone flips 3.0 % with 5.1, corrected."
     )
 
 

@@ -65,9 +65,10 @@ def results_of(folder: Path, accuracy: str, verdict: str = "undecided", why: str
     )
     (folder / "claims.csv").write_text(
         "claim,comparison,statement,verdict,why,estimate,low,high,holm_low,holm_high,p_holm,"
-        "measure,metric\n"
-        f"C1,overall,It is so.,{verdict},{why},1.2,,,,,,,\nC1,one,,supported,,,,,,,,,\n"
-        "C2,overall,It is better.,supported,,2.25,1.5,3,1.4,3.1,0.01,accuracy,val_accuracy\n"
+        "measure,metric,setup,n\n"
+        f"C1,overall,It is so.,{verdict},{why},1.2,,,,,,,,,3\nC1,one,,supported,,,,,,,,,,,3\n"
+        "C2,overall,It is better.,supported,,2.25,1.5,3,1.4,3.1,0.01,accuracy,val_accuracy,"
+        "a net,8\n"
     )
     (folder / "sensitivity.csv").write_text(
         "claim,variation,verdict,why,open\nC1,as planned,undecided,,\nC2,as planned,supported,,\n"
@@ -89,8 +90,8 @@ def test_block_is_replaced_and_nothing_else(tmp_path):
     assert "- **the mechanism.** It waits.\n- **one on {CIFAR}.** Bop wins.\n" in text
     assert text.endswith(
         "\n- It is so. **Undecided**: too few seeds.\n- It is better. **Supported**: +2.2 points "
-        "of validation accuracy [+1.4 to +3.1]. Judged otherwise it would be undecided for its "
-        "comparison one (Welch's test).\n\n"
+        "of validation accuracy [+1.4 to +3.1] (a net; 8 seeds). Judged otherwise it "
+        "would be undecided for its comparison one (Welch's test).\n\n"
         f"{END}\n\nafter\n"
     )
     assert "At the scale `quick`: one on {CIFAR}, the imagenet; " in text

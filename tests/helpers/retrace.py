@@ -198,6 +198,7 @@ class Trace:
             found |= {"held": 100 * off / due, "disagree": 100 * differing / due}
         if count:
             found |= {"off": 100 * off / count, "threshold_steps": steps / count}
+            found["flips"] = 100 * (due - off) / count
         return found | ({"wait": off / (due - off)} if due > off else {})
 
     def _gamma_total(self, settings: dict) -> float:

@@ -25,7 +25,7 @@ def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> R
         "arm": "all", "axis": None, "seed": 0, "data": "digits16", "source": "digits",
         "network": "binarynet", "norm": "batch", "optimizer": "biased",
         "gamma": 1e-7, "sigma": 1e-3, "threshold": 1e-6, "lr": 0.01,
-        "batch_size": 50, "train_on": "train", "missing": False,
+        "batch_size": 50, "epochs": 2, "train_on": "train", "missing": False,
         "test_top5_percent": np.nan, "train_accuracy_percent": np.nan, "flip_rate": np.nan,
     }  # fmt: skip
     runs = [
@@ -54,7 +54,7 @@ def arms(column="test_top1_percent", limit=None, **values):
         {
             "arm": arm,
             "run": f"{arm}{seed}",
-            "setting": json.dumps({"arm": arm, "data": data}),
+            "setting": json.dumps({"arm": arm, "data": data, "network": {"width": 12}}),
             "seed": seed,
             "train_on": "all",
             column: math.nan if value is None else value,

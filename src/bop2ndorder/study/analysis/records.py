@@ -13,7 +13,7 @@ from ..config.claims import columns_of
 from ..config.runs import Entry
 from ..run.evaluate import PREFIX
 from ..run.record import read_record
-from .names import SOURCES
+from .names import NETWORKS, SOURCES
 
 HYPERPARAMETERS = ("gamma", "sigma", "threshold")
 # Columns that are there even where no record is.
@@ -94,10 +94,9 @@ class Records:
         """The column of `history` that shows learning: held-out images wherever there are any."""
         return "val_accuracy" if self.held_out else "train_accuracy"
 
-    @property
-    def mean_curve(self) -> pd.Series:
-        """Run id -> mean of `curve` over all epochs, in percent: high for who learns soon."""
-        return 100 * self.history.groupby("run")[self.curve].mean()
+    def over_epochs(self, curve: str) -> pd.Series:
+        """Run id -> mean of a column of `history` in percent: high for who learns soon."""
+        return 100 * self.history.groupby("run")[curve].mean()
 
     @property
     def held_out(self) -> bool:
@@ -188,6 +187,18 @@ def _settings_row(entry: Entry) -> dict:
 def _judged_on(settings: dict) -> str:
     on_test = settings["train_on"] == "all" or settings["judged_on"] == "test"
     return "test" if on_test else "validation"
+
+
+def sizes(runs: pd.DataFrame) -> str:
+    """Which networks, how wide, for how many epochs, of rows of `Records.runs`, in words."""
+    said = []
+    for network, part in runs.groupby("network", sort=False):
+        widths = {json.loads(setting)["network"]["width"] for setting in part["setting"]}
+        epochs = sorted({*part["epochs"]})
+        wide = ", ".join(f"{width:g}" for width in sorted(widths))
+        span = f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
+        said.append(f"{NETWORKS[network]} of width {wide}, {span} epochs")
+    return "; ".join(said)
 
 
 def describe_data(data: dict) -> str:

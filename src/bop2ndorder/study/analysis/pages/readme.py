@@ -119,7 +119,8 @@ def block(scale: str, folder: str, plan: str, read: Callable[[str], str]) -> str
             f"*{table['caption']}*",
             f"The paper's claims, judged by rules that [the plan]({plan}) fixed before the "
             "runs that count. What is compared is what was published: its arms differ in their "
-            "schedules and learning rates as well. In brackets intervals, wider than those above, "
+            "schedules and learning rates as well; what of a difference is theirs, the finding on "
+            "rules and schedules says. In brackets intervals, wider than those above, "
             f"since they allow for {len(judged)} claims being judged at once (Holm's correction):",
             "\n".join(judged),
         ]
@@ -140,7 +141,7 @@ def _said(row) -> str:
     why = f" {row.why}" if row.why and row.verdict != UNDECIDED else ""
     return (
         f"**{row.verdict.capitalize()}**{why}: {signed(row.estimate)} points of {effect_on(row)} "
-        f"[{signed_interval(row.holm_low, row.holm_high)}]."
+        f"[{signed_interval(row.holm_low, row.holm_high)}] ({row.setup}; {row.n} seeds)."
     )
 
 

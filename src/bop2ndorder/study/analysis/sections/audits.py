@@ -48,8 +48,9 @@ def facts(records: Records) -> pd.DataFrame:
     Returns:
         arm, name, optimizer, network (with its width), width, gamma, sigma, threshold (as text),
         gamma_total (gamma summed over the steps of the whole schedule), steps (that were made),
-        held, off, disagree (percent), wait (steps), threshold_steps, noted (percent held before,
-        as text), agrees (yes, no, or empty where nothing was noted), rule (in words), runs (ids).
+        held, off, flips, disagree (percent), wait (off by flips), threshold_steps, noted (percent
+        held before, as text), agrees (yes, no, or empty where nothing was noted), rule (in words),
+        runs (ids).
     """
     rows = []
     for setting, runs in records.runs.groupby("setting", sort=False):
@@ -86,7 +87,7 @@ def _audited(history: pd.DataFrame) -> dict[str, float]:
     """Ratios of sums over the epochs of runs of one setting; an epoch counts by its audits."""
     if history.empty or not {*AUDITED} - {SIGN} <= {*history.columns}:
         return dict.fromkeys(
-            ("steps", "held", "off", "disagree", "wait", "threshold_steps"), np.nan
+            ("steps", "held", "off", "flips", "disagree", "wait", "threshold_steps"), np.nan
         )
     history = history.reindex(columns=[*history.columns, *({SIGN} - {*history.columns})])
     audits = history["step"] // EVERY
@@ -102,6 +103,7 @@ def _audited(history: pd.DataFrame) -> dict[str, float]:
         "steps": history["step"].max(),
         "held": 100 * off / due if some else np.nan,
         "off": 100 * off / count.sum() if count.sum() else np.nan,
+        "flips": 100 * (due - off) / count.sum() if count.sum() else np.nan,
         "disagree": 100 * differing / due if some and not np.isnan(seen[SIGN]).all() else np.nan,
         "wait": off / (due - off) if due > off else np.nan,
         "threshold_steps": steps / count.sum() if count.sum() else np.nan,

@@ -20,8 +20,9 @@ SIGN, BOP, SECOND = "sign", "bop", "bop2ndorder"
 NAMES = {SIGN: OPTIMIZERS["sign"], BOP: OPTIMIZERS["bop"], SECOND: OPTIMIZERS["biased"]}
 STEPS = "threshold (steps of m)"
 # What the history says of the last epoch, where it says it.
-AUDIT = {"off": "off (%)", "wait": "wait (steps)", "threshold_steps": "counted (steps of m)"}
+AUDIT = {"off": "off (%)", "wait": "held per flip", "threshold_steps": "counted (steps of m)"}
 DRAWN = ("off", "wait")
+CHANCE = 10  # percent: all data sets here have 10 classes, but for ImageNet, which has no grid
 GIVEN = (
     "Bop's thresholds are in steps of m because it is given the size of a typical gradient, which "
     "Bop2ndOrder claims to find by itself."
@@ -205,9 +206,10 @@ def cells_table(records: Records) -> Table:
         "table",
         "Every cell",
         f"{records.measured.capitalize()} after the last epoch. Off: share of all weights that a "
-        "step leaves with the sign of m, which without a threshold would flip; wait: off by the "
-        "flip rate, the steps that such a weight waits on average; counted: what the threshold "
-        "came to, by the gradients that there were. All three of the last epoch.",
+        "step leaves with the sign of m, which without a threshold would flip; held per flip: off "
+        "by the flip rate, a weight being counted in every step that it is held back; counted: "
+        "what the threshold came to, by the gradients that there were. All three of the last "
+        "epoch.",
         table,
         pd.DataFrame(shown),
     )
@@ -230,7 +232,7 @@ def heat_maps(records: Records) -> Picture | None:
     low, high = table["mean"].min(), table["mean"].max()
     beside = (
         " Beside it, of the last epoch, the share of weights that are off, that is due after a "
-        "step, and how many steps they wait on average."
+        "step, and how many of them there are to every flip."
         if len(known) > 1
         else ""
     )
@@ -239,11 +241,19 @@ def heat_maps(records: Records) -> Picture | None:
         "Gamma × threshold in steps of m",
         f"{records.measured.capitalize()} after the last epoch, mean over seeds; at a threshold "
         f"of 0 both rules are the sign rule, trained once.{beside} {GIVEN} Empty where nothing "
-        "waits, or flips, or a record is missing.",
+        "is held back, or flips, or a record is missing. By chance accuracy is "
+        f"{CHANCE} %.",
         "Grids of coloured cells, threshold down and gamma across, a row of grids for each rule: "
         f"{', '.join(known.values())}. Accuracy goes from {low:.1f} to {high:.1f} %.",
         figure,
     )
+
+
+def _written(value: float, name: str) -> str:
+    """In a cell of a heat map."""
+    if name == "wait" and value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{2 if name == 'off' else 1}f}"
 
 
 def _colours(values: pd.Series, name: str) -> Normalize:
@@ -256,7 +266,6 @@ def _colours(values: pd.Series, name: str) -> Normalize:
 
 def _draw_cells(axes: Axes, table: pd.DataFrame, name: str, norm: Normalize) -> None:
     values = table.pivot_table(index="times", columns="gamma", values=name, dropna=False)
-    digits = 2 if name == "off" else 1
     if name == "wait":
         values = values.where(values > 0)  # on a logarithmic scale
     if values.notna().any(axis=None):
@@ -265,7 +274,7 @@ def _draw_cells(axes: Axes, table: pd.DataFrame, name: str, norm: Normalize) -> 
         for (row, column), value in np.ndenumerate(values):
             if pd.notna(value):
                 axes.text(
-                    column + 0.5, row + 0.5, f"{value:.{digits}f}", ha="center", va="center",
+                    column + 0.5, row + 0.5, _written(value, name), ha="center", va="center",
                     size=8.5, color=ink_on(colours(norm(value))),
                 )  # fmt: skip
     axes.set_xticks(np.arange(len(values.columns)) + 0.5, map(number_text, values.columns))

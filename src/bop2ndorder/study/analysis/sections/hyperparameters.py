@@ -93,11 +93,14 @@ def axes_picture(records: Records) -> Picture | None:
         return None
     runs = _numeric(records.runs[records.runs["axis"].notna()])
     names = list(along["name"].unique())
+    # A line through single runs would make chance look like a shape.
+    several = along["n"].max() > 1
     figure, [row] = panels(1, len(names), 3.2, sharey=True)
     for axes, name in zip(row, names, strict=True):
         sns.lineplot(
             runs[runs["arm"] == name], x=name, y=records.accuracy, hue="optimizer",
             palette=COLOURS, marker="o", markersize=7, errorbar=band, legend=False, ax=axes,
+            linestyle="-" if several else "",
         )  # fmt: skip
         at = along[(along["name"] == name) & (along["setting"] == centre)]
         axes.scatter(
@@ -112,8 +115,9 @@ def axes_picture(records: Records) -> Picture | None:
         "axes",
         "Accuracy along each hyperparameter",
         f"{optimizer}. One hyperparameter is varied at a time, by decades; the circle marks the "
-        f"centre. {records.measured.capitalize()} after the last epoch. {LINE}",
-        f"{len(names)} line charts of {records.measured}, over {', '.join(names)}, each on a "
+        f"centre. {records.measured.capitalize()} after the last epoch. "
+        f"{LINE if several else 'Dots: one run each.'}",
+        f"{len(names)} charts of {records.measured}, over {', '.join(names)}, each on a "
         "logarithmic axis.",
         figure,
     )

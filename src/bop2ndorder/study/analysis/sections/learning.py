@@ -1,7 +1,5 @@
 """How settings learn: accuracy and flip rates over training images seen."""
 
-import json
-
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -11,7 +9,7 @@ from matplotlib.colors import ListedColormap
 
 from ..exhibits import Picture
 from ..names import NETWORKS, with_labels
-from ..records import Records
+from ..records import Records, sizes
 from ..style import image_axis, legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, draw_flip_rates, history_of, line_styles
 
@@ -43,24 +41,12 @@ def convergence(records: Records) -> Picture | None:
     return Picture(
         "convergence",
         "Convergence and flip rates",
-        f"{_sizes(runs)}. {describe_curve(records)} Flip rate: flips per binary weight and step, "
+        f"{sizes(runs)}. {describe_curve(records)} Flip rate: flips per binary weight and step, "
         f"mean over the epoch. {LINE} On the logarithmic axis both are those of the logarithm.",
         "Lines of accuracy, and of flip rates on a logarithmic axis, over training images seen; "
         f"one line for each of: {', '.join(colours)}.",
         figure,
     )
-
-
-def _sizes(runs: pd.DataFrame) -> str:
-    """Which networks, how wide, for how many epochs: for captions."""
-    said = []
-    for network, part in runs.groupby("network", sort=False):
-        widths = {json.loads(setting)["network"]["width"] for setting in part["setting"]}
-        epochs = sorted({*part["epochs"]})
-        wide = ", ".join(f"{width:g}" for width in sorted(widths))
-        span = f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
-        said.append(f"{NETWORKS[network]} of width {wide}, {span} epochs")
-    return "; ".join(said)
 
 
 def _parts(records: Records) -> dict[str, pd.DataFrame]:

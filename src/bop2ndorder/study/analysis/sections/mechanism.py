@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import Normalize
 
 from ..exhibits import Exhibits, Picture, Table
 from ..names import number_text
@@ -43,14 +43,14 @@ def finding(records: Records) -> str:
             said.append(
                 f"With {len(rows)} of {len(table)} settings ({_list(rows['name'])}) the threshold "
                 f"holds back at most {_percent(rows['held'].max())} % of the weights that would "
-                f"flip without it: they flip by the sign of m alone{more}."
+                f"flip in a step without it: they flip by the sign of m alone{more}."
             )
     binding = table["held"] >= LITTLE
     if len(rows := table[~signs & binding]):
         said.append(
             f"With {len(rows)} of {len(table)} it holds back {_ends(rows, 'held', _percent, ' %')} "
-            "of the weights that would flip without it, and lets them wait, on average, for "
-            f"{_ends(rows, 'wait', _number, ' steps')}."
+            "of the weights that would flip in a step without it. One that is held back step after "
+            f"step counts in each: to every flip there are {_ends(rows, 'wait', _number)} of them."
         )
     if len(rows := table[~signs & ~binding]):
         said.append(
@@ -60,7 +60,7 @@ def finding(records: Records) -> str:
     return " ".join(said)
 
 
-def _ends(rows: pd.DataFrame, column: str, written: Callable[[float], str], unit: str) -> str:
+def _ends(rows: pd.DataFrame, column: str, written: Callable[[float], str], unit: str = "") -> str:
     """The least and the most of a column, each with the setting that has it."""
     ends = rows.sort_values(column).iloc[[0, -1] if len(rows) > 1 else [0]]
     return " to ".join(
@@ -85,7 +85,8 @@ def mechanism_table(records: Records) -> Table:
         "network": table["network"],
         **{name: table[name].replace("", "–") for name in HYPERPARAMETERS},
         **{f"{what} (%)": table[name].map(_percent) for name, what in SHARES.items()},
-        "wait (steps)": table["wait"].map(_number),
+        "flips (%)": table["flips"].map(_percent),
+        "held per flip": table["wait"].map(_number),
         "threshold (steps of m)": table["threshold_steps"].map(_number),
         "the rule is": table["rule"].replace("", "–"),
         "held as found before (%)": agreed,
@@ -95,7 +96,9 @@ def mechanism_table(records: Records) -> Table:
         "What the threshold does to the weights",
         f"Over every {EVERY}th step. Due: weights that have the sign of m. Held: the share of "
         "them that the threshold keeps. Off: the share of all weights that are due after the step. "
-        "Wait: off by the flip rate. Threshold in steps of m: how many typical gradients in a row "
+        "Flips: the share of all weights that flip in it. Held per flip: off by flips. A weight "
+        "counts in every step in which it is held back; it flips later, or m turns back before. "
+        "Threshold in steps of m: how many typical gradients in a row "
         "move m from 0 to it. Against the sign rule: of the weights that the rule or, on the same "
         "gradients, the sign rule flips, those that one of the two alone does; at the same gamma "
         "these are the weights that are held. The rule is a threshold where held or that is at "
@@ -109,18 +112,21 @@ def mechanism_table(records: Records) -> Table:
 
 
 def plane(records: Records) -> Picture | None:
-    table = facts(records).dropna(subset=["threshold_steps", "gamma_total", "off"])
+    table = facts(records).dropna(subset=["threshold_steps", "gamma_total", "held"])
     table = table[(table["threshold_steps"] > 0) & (table["gamma_total"] > 0)]
     if table.empty:
         return None
     figure, [[axes]] = panels(1, 1, 4.6)
-    scale = PowerNorm(0.5, 0, max(50, table["off"].max()))
+    scale = Normalize(0, 100)
     widths = sorted(table["width"].unique())
     for marker, width in zip("osD^", widths, strict=False):
         here = table[table["width"] == width]
         points = axes.scatter(
-            here["gamma_total"], here["threshold_steps"], c=here["off"], norm=scale, marker=marker,
+            here["gamma_total"], here["threshold_steps"], c=here["held"], norm=scale, marker=marker,
             s=70, cmap="cividis", edgecolors="#333333", linewidths=0.8, zorder=3,
+        )  # fmt: skip
+        axes.scatter(
+            [], [], marker=marker, s=70, color="white", edgecolors="#333333", linewidths=0.8,
             label=f"width {width:g}",
         )  # fmt: skip
     axes.set(
@@ -145,18 +151,19 @@ def plane(records: Records) -> Picture | None:
     axes.axvline(1, color="#777777", linestyle=":", linewidth=1, zorder=1)
     if len(widths) > 1:
         axes.legend(loc="best")
-    figure.colorbar(points, ax=axes, label="off (% of all weights)")
-    bound, free = (table[part] for part in (table["off"] >= 1, table["off"] < 1))
+    figure.colorbar(points, ax=axes, label="held (% of due weights)")
+    bound, free = (table[part] for part in (table["held"] >= PART, table["held"] < PART))
     return Picture(
         "plane",
         "Where a threshold does something",
-        f"What was counted in the first {table['steps'].max():.0f} steps. Below the dashed line, "
+        f"Up and colour: what was counted in the first {table['steps'].max():.0f} steps; across: "
+        "of the whole schedule, as it stands in the settings. Below the dashed line, "
         "one step of m, a single typical gradient passes the threshold; left of the dotted line m "
-        "never forgets its first gradients. Colour: off, the share of all weights that are due "
-        "after a step.",
+        "never forgets its first gradients. Colour: held, the share of the weights with the sign "
+        "of m that the threshold keeps in a step.",
         "A scatter chart of the threshold in steps of m over gamma summed over all steps, both "
-        f"logarithmic. At least 1 % of the weights are off with {_list(bound['name']) or 'none'}; "
-        f"fewer with {_list(free['name']) or 'none'}.",
+        f"logarithmic. At least {PART} % of the due weights are held with "
+        f"{_list(bound['name']) or 'none'}; fewer with {_list(free['name']) or 'none'}.",
         figure,
     )
 

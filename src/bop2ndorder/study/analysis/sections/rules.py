@@ -112,7 +112,7 @@ def _by_steps(model: Model | None) -> str:
 
 def _with_mean_curve(records: Records) -> Records:
     """The mean of `Records.curve` over all epochs as a column of its name."""
-    means = records.runs["run"].map(records.mean_curve)
+    means = records.runs["run"].map(records.over_epochs(records.curve))
     return replace(records, runs=records.runs.assign(**{records.curve: means}))
 
 

@@ -67,8 +67,9 @@ def effects(records: Records) -> pd.DataFrame:
     Returns:
         optimizer, target (what is scheduled: a hyperparameter, "all", or several joined by +),
         schedule (its kind; none, or several joined by +), those of `over_seeds`, effect
-        (points, over the seeds that both have; empty where they share none) and against_runs
-        (ids of the runs without any that it is less than).
+        (points, over the seeds that both have; empty where they share none), effect_low,
+        effect_high (95 %; empty for one seed) and against_runs (ids of the runs without any that
+        it is less than).
     """
     runs = _scheduled(records)
     without = {name: own for name, own in runs[runs["schedule"] == "none"].groupby("optimizer")}
@@ -78,6 +79,8 @@ def effects(records: Records) -> pd.DataFrame:
     ]
     return over_seeds(runs, KEYS, records.accuracy).assign(
         effect=[one["difference"] for one in found],
+        effect_low=[one["low"] for one in found],
+        effect_high=[one["high"] for one in found],
         against_runs=[one["against_runs"] for one in found],
     )
 
@@ -130,7 +133,12 @@ def effect_picture(records: Records) -> Picture | None:
             )
             colour = colours[line.schedule]
             axes.plot([0, line.effect], [y, y], color=colour, linewidth=2.2, alpha=0.6)
-            axes.plot(line.effect, y, "o", color=colour, markersize=7)
+            single = pd.isna(line.effect_low)
+            axes.plot(
+                line.effect, y, "o", color=colour, markersize=7, markeredgewidth=1.6,
+                markerfacecolor="white" if single else colour,
+            )  # fmt: skip
+            axes.plot([line.effect_low, line.effect_high], [y, y], color=colour, linewidth=1)
         axes.set(title=OPTIMIZERS[optimizer], xlabel="change of accuracy (points)")
         axes.grid(False, axis="y")
     row[0].set_yticks(range(len(targets)), [TARGETS[name] for name in targets])
@@ -143,7 +151,8 @@ def effect_picture(records: Records) -> Picture | None:
         "effects",
         "Effect of each schedule",
         f"{records.measured.capitalize()} after the last epoch, as the difference from the same "
-        "optimizer without schedules (the line at 0). Rows: what is scheduled.",
+        "optimizer without schedules (the line at 0), over the seeds that both have. Rows: what is "
+        "scheduled. Thin lines: intervals of 95 %; hollow: one seed alone, of which there is none.",
         f"Dots to the left or right of a line at 0, from {signed(table['effect'].min())} to "
         f"{signed(table['effect'].max())} points; one panel an optimizer, one row for each thing "
         "that is scheduled.",

@@ -63,7 +63,7 @@ def read_claims(results: Path) -> pd.DataFrame | None:
 
 def parse_claims(file: Path | IO[str]) -> pd.DataFrame:
     """The table of a claims.csv; texts that are not there are empty."""
-    texts = ("data", "why", "verdict", "runs", "against_runs", "model_runs", "commits")
+    texts = ("data", "why", "verdict", "setup", "runs", "against_runs", "model_runs", "commits")
     table = pd.read_csv(file, dtype=dict.fromkeys(texts, str))
     return table.fillna(dict.fromkeys(set(texts) & set(table), ""))
 

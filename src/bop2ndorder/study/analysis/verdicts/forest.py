@@ -24,6 +24,7 @@ OPEN = "#777777"  # undecided, or not judged
 IMAGES = "images"
 ROW, AROUND = 0.235, 0.85  # inches: of a line, and of axis, labels and gap beside them
 LEFT, RIGHT = 0.30, 0.70  # of the width: where the axes begin and end
+FAR = 2.5  # how many times the median interval reaches is too far for the axis
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
 
@@ -128,7 +129,7 @@ def _draw(axes: Axes, lines: list, part: pd.DataFrame) -> None:
         if line.primary:
             _interval(axes, y, line.holm_low, line.holm_high, 1, colour)
         _interval(axes, y, line.low, line.high, 2.6, colour)
-        marker = {"marker": "D", "markersize": 7} if line.primary else {"marker": "o"}
+        marker = {"marker": "D", "markersize": 5} if line.primary else {"marker": "o"}
         axes.plot(line.estimate, y, color=colour, markeredgecolor="white", **marker)
 
 
@@ -146,11 +147,15 @@ def _interval(axes: Axes, y: int, low: float, high: float, width: float, colour:
 
 
 def _edge_of_points(part: pd.DataFrame) -> float:
-    """Up to where the axis goes: all effects and the primary intervals are whole."""
+    """Up to where the axis goes: the primary intervals are whole, but for what lies far out.
+
+    One claim with a large effect would hide whether the others' intervals touch 0.
+    """
     primary = part[part["primary"].astype(bool)]
-    limits = [primary[name] for name in ("low", "high", "holm_low", "holm_high")]
-    ends = pd.concat([part["estimate"], *limits, part["margin"]])
-    return 1.15 * ends.abs().max()
+    limits = [primary[name].abs() for name in ("low", "high", "holm_low", "holm_high")]
+    ends = pd.concat(limits, axis=1).max(axis=1).dropna()
+    usual = ends[ends <= FAR * ends.median()]
+    return 1.15 * max(usual.max() if len(usual) else ends.max(), part["margin"].max())
 
 
 def _edge_of_images(part: pd.DataFrame) -> float:

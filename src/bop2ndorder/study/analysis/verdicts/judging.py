@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ...config.claims import Claim, Claims, Comparison
-from ..records import Records
+from ..records import Records, sizes
 from ..statistics import NO_CONTRAST, Contrast
 from .rules import (
     CONTRADICTED,
@@ -25,8 +25,8 @@ COLUMNS = (
     "claim", "comparison", "primary", "verdict", "why", "estimate", "low", "high", "holm_low",
     "holm_high", "wide_low", "wide_high", "unit", "p", "p_holm", "p_equivalent", "n", "planned",
     "detectable", "detectable_holm", "margin", "experiment", "data", "measure", "metric",
-    "level", "of", "against", "runs", "against_runs", "model_runs", "statement", "criterion",
-    "plan", "deviations", "commits",
+    "level", "of", "against", "setup", "runs", "against_runs", "model_runs", "statement",
+    "criterion", "plan", "deviations", "commits",
 )  # fmt: skip
 # How the verdicts of secondary comparisons are called, which are no claims.
 SECONDARY = {SUPPORTED: "above 0", CONTRADICTED: "below 0"}
@@ -54,8 +54,8 @@ def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
         what has an effect is supported or contradicted by its own sign; where it is secondary,
         p_holm is empty, and the others are its own without correction, in the words of `SECONDARY`.
         n: seeds of the setting with the fewest. detectable: found with a probability of 80 %;
-        detectable_holm: under the hardest correction. runs, against_runs, model_runs: ids of both
-        sides, and of all runs of the linear model. commits: that the records were made at.
+        detectable_holm: under the hardest correction. setup: networks and epochs, in words. runs,
+        against_runs, model_runs: ids of both sides, and of all runs of the linear model. commits: that the records were made at.
     """
     tested = {label: _tested(claim, claims, records) for label, claim in claims.statements.items()}
     verdicts = judge_together([*tested.values()], claims.margin)
@@ -175,6 +175,8 @@ def _rows(
         yield {**row, "n": 0, "verdict": of_claim.verdict if primary else UNDECIDED, "why": lacks}
         return
     row |= {"runs": found.runs(found.of), "against_runs": found.runs(found.against)}
+    compared = own.runs["run"].isin(f"{row['runs']} {row['against_runs']}".split())
+    row["setup"] = sizes(own.runs[compared])
     if comparison.measure == "images":
         for level in claims.levels:
             times = times_as_many(comparison, own, level, claims.first_seed)

@@ -177,7 +177,8 @@ def _values(runs: pd.DataFrame, measure: str, records: Records) -> tuple[pd.Seri
     settings = runs["setting"].map(json.loads)
     data = [DataSettings.model_validate(one["data"]) for one in settings]
     images = min((one.validation_images for one in data), default=0)
-    return runs["run"].map(records.mean_curve), records.curve, images
+    column = "val_accuracy"
+    return runs["run"].map(records.over_epochs(column)), column, images
 
 
 def _by_seed(frame: pd.DataFrame, cells: Sequence[str], side: str, reduce: str) -> pd.DataFrame:
