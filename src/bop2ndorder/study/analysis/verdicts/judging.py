@@ -55,7 +55,8 @@ def judge(claims: Claims, records: Mapping[str, Records]) -> pd.DataFrame:
         p_holm is empty, and the others are its own without correction, in the words of `SECONDARY`.
         n: seeds of the setting with the fewest. detectable: found with a probability of 80 %;
         detectable_holm: under the hardest correction. setup: networks and epochs, in words. runs,
-        against_runs, model_runs: ids of both sides, and of all runs of the linear model. commits: that the records were made at.
+        against_runs, model_runs: ids of both sides, and of all runs of the linear model. commits:
+        that the records were made at.
     """
     tested = {label: _tested(claim, claims, records) for label, claim in claims.statements.items()}
     verdicts = judge_together([*tested.values()], claims.margin)
