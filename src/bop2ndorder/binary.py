@@ -21,6 +21,7 @@ __all__ = [
     "binary_layers",
     "binary_parameters",
     "clip_latent",
+    "is_binary",
     "sign",
     "ste_sign",
     "use_float16",
@@ -108,7 +109,8 @@ class _BinaryConv(_Binary):
         self.pad_value = pad_value
         self.binary_input = binary_input
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # torch's name: some call by it
+        x = input
         padding, zeros = self.padding, self.padding_mode == "zeros"
         in_float16 = self.sums_in_float16(x) and x.dim() == self.weight.dim()  # a batch
         if self.pad_value or not zeros or (in_float16 and isinstance(padding, str)):
@@ -177,10 +179,10 @@ class BinaryLinear(_Binary, nn.Linear):
         super().__init__(in_features, out_features, bias=bias, device=device, dtype=dtype)
         self.binary_input = binary_input
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.sums_in_float16(x):
-            return float16.linear(x, self.binary_weight)
-        return F.linear(x, self.binary_weight, self.bias)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if self.sums_in_float16(input):
+            return float16.linear(input, self.binary_weight)
+        return F.linear(input, self.binary_weight, self.bias)
 
 
 def binary_layers(model: nn.Module) -> dict[str, BinaryConv1d | BinaryConv2d | BinaryLinear]:
@@ -199,8 +201,9 @@ def binary_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
         parameters, if any, for Adam; each once, in the order of definition.
 
     Raises:
-        ValueError: where there is no binary layer, one is latent, or one of its weights is not
-            exactly -1 or +1.
+        ValueError: where there is no binary layer, one is latent, one of its weights is not
+            exactly -1 or +1, is on the meta device, or is computed from other parameters, as by
+            :mod:`torch.nn.utils.prune`.
     """
     layers = binary_layers(model)
     for name, layer in layers.items():
@@ -209,10 +212,12 @@ def binary_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
                 f"layer {name!r} has latent weights, which no flip optimizer can train; give all "
                 "parameters to an optimizer for real weights, or build the model with latent=False"
             )
+        check_own_weight(name, layer)
         if not is_binary(layer.weight):
             raise ValueError(
-                f"the weights of binary layer {name!r} must be exactly -1 or +1; "
-                "set them with layer.weight.copy_(sign(values)) under torch.no_grad()"
+                f"the weights of binary layer {name!r} must be exactly -1 or +1: were they "
+                "averaged, or given to an optimizer of real weights? Set them with "
+                "layer.weight.copy_(sign(values)) under torch.no_grad()"
             )
     if not layers:
         raise ValueError(f"the model has no binary layer: {type(model).__name__}")
@@ -222,8 +227,30 @@ def binary_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def is_binary(weight: torch.Tensor) -> bool:
-    """Whether every entry is exactly -1 or +1."""
+    """Whether every entry is exactly -1 or +1.
+
+    Raises:
+        ValueError: for a weight on the meta device.
+    """
+    if weight.is_meta:
+        raise ValueError(
+            "on the meta device weights have no values, neither -1 nor +1: move the network with "
+            "to_empty(device='cpu'), and load weights or call reset_parameters() of its layers"
+        )
     return bool((weight.detach().abs() == 1).all())
+
+
+def check_own_weight(name: str, layer: nn.Module) -> None:
+    """Refuse a binary layer that computes its weight: what is trained then are other parameters.
+
+    Raises:
+        ValueError: with the layer's name.
+    """
+    if "weight" not in layer._parameters:
+        raise ValueError(
+            f"binary layer {name!r} computes its weight from other parameters, as parametrizations "
+            "and pruning do; make it a parameter again first"
+        )
 
 
 @torch.no_grad()
@@ -232,9 +259,13 @@ def clip_latent(model: nn.Module) -> None:
 
     Beyond 1 the straight-through estimator lets no gradient through: a weight that left the
     interval would never come back. Layers that are not latent are left alone.
+
+    Raises:
+        ValueError: where a latent weight is computed from other parameters.
     """
-    for layer in binary_layers(model).values():
+    for name, layer in binary_layers(model).items():
         if layer.latent:
+            check_own_weight(name, layer)
             layer.weight.clamp_(-1, 1)
 
 

@@ -45,8 +45,9 @@ def binarize_(
         ValueError: and nothing has changed, where a name in ``skip`` is no module of the model; no
             layer is left to turn; a layer is of a class derived from those above, whose forward
             pass might do more; its weight is computed from other parameters (as by
-            :func:`torch.nn.utils.weight_norm`) or is not of a floating-point dtype; or it shares
-            its weight with a module that stays real.
+            :func:`torch.nn.utils.weight_norm`), is not of a floating-point dtype, or cannot be
+            written, being expanded or made in inference mode; or it shares its weight with a
+            module that stays real.
     """
     left = _left_real(model, skip)
     layers = {}  # by identity, with the first name
@@ -69,10 +70,11 @@ def binarize_(
                     f"binarize_: {taken[id(parameter)]!r} shares its weight with {other!r}, which "
                     "stays real; give it one of its own, or name it in skip"
                 )
-    for layer in layers:
+    signs = {layer: sign(layer.weight) for layer in layers}  # all, before anything changes
+    for layer, weight in signs.items():
+        layer.weight.copy_(weight)
         layer.__class__ = KINDS[type(layer)]
         layer.latent = False
-        layer.weight.copy_(sign(layer.weight))
     return model
 
 
@@ -105,3 +107,10 @@ def _check(name: str, layer: nn.Module) -> None:
         )
     if not layer.weight.is_floating_point():
         raise ValueError(f"{where} has weights of {layer.weight.dtype}, which have no sign")
+    weight = layer.weight
+    expanded = any(s == 0 and n > 1 for s, n in zip(weight.stride(), weight.shape, strict=True))
+    if expanded or (weight.is_inference() and not torch.is_inference_mode_enabled()):
+        raise ValueError(
+            f"{where} has a weight that cannot be written, since it is expanded, or was made in "
+            "inference mode; give it a clone of it first"
+        )

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -50,9 +51,12 @@ class FlipOptimizer(Optimizer):
         super().add_param_group(param_group)
         try:
             self._check(self.param_groups[-1])
-        except (TypeError, ValueError):
+        except Exception:
             self.param_groups.pop()  # who goes on without it must not have it flipped
             raise
+        group = self.param_groups[-1]
+        # NumPy's numbers, which torch.load would refuse in a saved state.
+        group |= {n: float(group[n]) for n in HYPERPARAMETERS if isinstance(group.get(n), Real)}
 
     def _check(self, group: dict) -> None:
         check_hyperparameters(type(self).__name__, group)
@@ -128,14 +132,21 @@ class FlipOptimizer(Optimizer):
         A hyperparameter becomes what was saved, a number or a new tensor on the weights' device; an
         lr that is missing becomes 1.
         """
-        # What hooks make of it comes out only by a hook: the last.
+        # What hooks make of it comes out only by a hook: the last before, and the first after.
         loaded = []
-        hook = self.register_load_state_dict_pre_hook(lambda _, given: loaded.append(given))
+        hooks = [
+            self.register_load_state_dict_pre_hook(lambda _, given: loaded.append(given)),
+            self.register_load_state_dict_post_hook(
+                lambda _: self._restore(loaded[0]), prepend=True
+            ),
+        ]
         try:
             super().load_state_dict(state_dict)
         finally:
-            hook.remove()
-        [state_dict] = loaded
+            for hook in hooks:
+                hook.remove()
+
+    def _restore(self, state_dict: dict) -> None:
         for group in self.param_groups:
             for name in HYPERPARAMETERS:
                 if isinstance(group.get(name), Tensor) and group["params"]:

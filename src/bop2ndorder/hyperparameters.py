@@ -12,6 +12,7 @@ from torch import Tensor
 __all__ = ["HYPERPARAMETERS", "at_rate", "check_hyperparameters", "rounded"]
 
 HYPERPARAMETERS = ("lr", "gamma", "sigma", "threshold", "eps")
+MOST = 1 + 1e-9  # of gamma times lr, which schedulers round
 
 
 def at_rate(group: dict) -> dict | None:
@@ -24,7 +25,7 @@ def at_rate(group: dict) -> dict | None:
     group = group | {name: float(value) for name, value in numbers.items()}
     gamma = group.get("gamma", 1.0) * group["lr"]
     if not isinstance(gamma, Tensor):
-        return group | {"gamma": gamma} if gamma > 0 else None
+        return group | {"gamma": min(gamma, 1.0)} if gamma > 0 else None
     moves = (gamma > 0).to(gamma.dtype)
     stopped = {"gamma": gamma}
     if "sigma" in group:
@@ -59,13 +60,16 @@ def check_hyperparameters(optimizer: str, group: dict) -> None:
         elif not isinstance(value, Real) or isinstance(value, bool):
             mend = "; schedules go to set_hyperparameters at each step" if callable(value) else ""
             raise TypeError(f"{optimizer}: {name} must be a number, got {value!r}{mend}")
-        elif name in ("gamma", "sigma"):
+        elif name == "gamma":
+            if not 0 <= value <= 1:
+                raise ValueError(f"{optimizer}: gamma must be in [0, 1], got {value}")
+        elif name == "sigma":
             if not 0 < value <= 1:
-                raise ValueError(f"{optimizer}: {name} must be in (0, 1], got {value}")
+                raise ValueError(f"{optimizer}: sigma must be in (0, 1], got {value}")
         elif not 0 <= value < math.inf:
             raise ValueError(f"{optimizer}: {name} must be finite and at least 0, got {value}")
     gamma, lr = group.get("gamma", 0.0), group["lr"]
-    if not isinstance(gamma, Tensor) and not isinstance(lr, Tensor) and gamma * lr > 1:
+    if not isinstance(gamma, Tensor) and not isinstance(lr, Tensor) and gamma * lr > MOST:
         raise ValueError(
             f"{optimizer}: gamma * lr must be at most 1, got {gamma} * {lr}: lower one of them"
         )

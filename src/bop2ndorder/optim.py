@@ -15,7 +15,7 @@ where :math:`r_t = m_t` for Bop and :math:`r_t = m_t / (\sqrt{v_t} + \epsilon)` 
 beside them with an optimizer of their own::
 
     binary, real = binary_parameters(model)
-    flip, adam = Bop2ndOrder(binary, gamma=1e-6), torch.optim.Adam(real, lr=0.01)
+    flip, adam = Bop2ndOrder(binary, gamma=1e-3, threshold=1e-2), torch.optim.Adam(real, lr=0.01)
 
 **Learning rate.** Gamma does what a learning rate does elsewhere. For torch's schedulers each group
 has an ``lr`` besides, a factor on gamma: what stands as gamma above, in the corrections and in all
@@ -23,8 +23,8 @@ that is said of thresholds is the product of both::
 
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(flip, T_max=steps)
 
-It may be 0, where many schedules begin or end: such a step leaves weights, moments and corrections
-as they are. OneCycleLR and CyclicLR need ``cycle_momentum=False``.
+It may be 0, and so may gamma, where many schedules begin or end: such a step leaves weights,
+moments and corrections as they are. OneCycleLR and CyclicLR need ``cycle_momentum=False``.
 
 **Tensors.** Hyperparameters are numbers, or tensors without dimensions on the weights' device,
 float32 or float64. What is in a tensor is never read back: it may change from step to step under
@@ -63,7 +63,7 @@ class Bop(FlipOptimizer):
 
     Args:
         params: parameters whose entries are exactly -1 or +1, or groups of them.
-        gamma: adaptivity rate in (0, 1], the share of the newest gradient in the mean; the smaller,
+        gamma: adaptivity rate in [0, 1], the share of the newest gradient in the mean; the smaller,
             the fewer flips. It does what a learning rate does elsewhere (default: 1e-4).
         threshold: tau, at least 0, in units of the gradient (default: 1e-8).
         lr: a factor on gamma for torch's schedulers, at least 0; gamma times lr is at most 1
@@ -152,7 +152,7 @@ class Bop2ndOrder(FlipOptimizer):
 
     Args:
         params: parameters whose entries are exactly -1 or +1, or groups of them.
-        gamma: adaptivity rate of the first moment, in (0, 1] (default: 1e-6).
+        gamma: adaptivity rate of the first moment, in [0, 1] (default: 1e-6).
         sigma: rate of the second moment, in (0, 1] (default: 1e-2).
         threshold: tau, at least 0, without unit (default: 1e-6). Noise alone gives m / sqrt(v) a
             standard deviation of sqrt(gamma / (2 - gamma)), the noise floor; a tau far below
@@ -166,11 +166,12 @@ class Bop2ndOrder(FlipOptimizer):
 
     ``state[parameter]`` holds ``m``, ``v`` and ``flips`` as :class:`Bop`'s does, and for "adam"
     the two corrections ``a`` and ``b``: floats, or tensors without dimensions where lr, gamma or
-    sigma are.
+    sigma are. ``load_state_dict`` brings the ``bias_correction`` that was saved.
 
     Raises:
         TypeError, ValueError: for a hyperparameter out of its range or, as a tensor, of another
-            dtype, shape or device; for a weight that is not -1 or +1.
+            dtype, shape or device; for a weight that is not -1 or +1; for "adam" after steps
+            without it.
 
     Source: Suarez-Ramirez et al. 2021 (arXiv 2104.05124). None and "constant" are the two released
     optimizers; what the paper calls bias correction is "constant", which with constant
@@ -217,6 +218,11 @@ class Bop2ndOrder(FlipOptimizer):
 
     def update(self, parameter: Tensor, state: dict, group: dict) -> None:
         if group["bias_correction"] == "adam":
+            if "a" not in state:
+                raise ValueError(
+                    "Bop2ndOrder: bias_correction was set to 'adam' after steps without it, and "
+                    "what it would have corrected by now cannot be told: set it before the first"
+                )
             a = _one_minus_product(state, "a", group["gamma"])
             b = _one_minus_product(state, "b", group["sigma"])
             group = self._corrected(group, a, b, state["m"].dtype)
@@ -245,10 +251,10 @@ def _one_minus_product(state: dict, name: str, rate: float | Tensor) -> float | 
     """1 - prod(1 - rate) over the steps, kept under `name`; a tensor is updated in place."""
     # By recursion, which does not cancel where the rate is small.
     if not isinstance(rate, Tensor):
-        before = float(state.get(name, 0.0))
+        before = float(state[name])
         state[name] = before + rate * (1 - before)
     else:
-        before = state.get(name, 0.0)
+        before = state[name]
         if not isinstance(before, Tensor):
             state[name] = torch.full_like(rate, before)
         state[name].add_(rate * (1 - state[name]))

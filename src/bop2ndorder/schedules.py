@@ -192,7 +192,8 @@ def set_hyperparameters(
 ) -> dict[str, float]:
     """Write the schedules' values at ``step`` into every parameter group of an optimizer.
 
-    A hyperparameter that is a tensor stays one: it is filled with the value, in place.
+    A hyperparameter that is a tensor stays one: it is filled with the value, in place. All groups
+    get the same; where their gammas are to keep a ratio, schedule ``lr``, a factor on each.
 
     Args:
         optimizer: any torch optimizer; Bop and Bop2ndOrder read their groups at every step.
@@ -203,19 +204,19 @@ def set_hyperparameters(
         The values that were set, by name.
 
     Raises:
-        ValueError: for a name that the optimizer does not have.
+        ValueError: and nothing is set, for a name that a group of the optimizer does not have.
         TypeError: for what is no schedule, such as a number.
     """
     for name, schedule in schedules.items():
         _check_schedule("set_hyperparameters", name, schedule)
-    values = {name: schedule(step) for name, schedule in schedules.items()}
-    for group in optimizer.param_groups:
-        unknown = values.keys() - group.keys()
-        if unknown:
+    values = {name: float(schedule(step)) for name, schedule in schedules.items()}
+    for index, group in enumerate(optimizer.param_groups):
+        if unknown := values.keys() - group.keys():
             raise ValueError(
-                f"{type(optimizer).__name__} has no hyperparameter {sorted(unknown)}; "
-                f"it has {sorted(group.keys() - {'params'})}"
+                f"{type(optimizer).__name__} has no hyperparameter {sorted(unknown)} in group "
+                f"{index}; it has {sorted(group.keys() - {'params'})}"
             )
+    for group in optimizer.param_groups:
         for name, value in values.items():
             if isinstance(group[name], torch.Tensor):
                 group[name].fill_(value)

@@ -1,9 +1,7 @@
-"""The sign, by which all is made binary, and the straight-through estimators of its gradient.
-
-They do not go with :mod:`torch.func` (vmap, grad): see `_Sign` for why.
-"""
+"""The sign, by which all is made binary, and the straight-through estimators of its gradient."""
 
 import torch
+import torch.fx
 
 __all__ = ["approx_sign", "sign", "ste_sign"]
 
@@ -73,11 +71,12 @@ def ste_sign(x: torch.Tensor) -> torch.Tensor:
     gradient pass).
 
     Args:
-        x: real tensor of any shape and floating dtype.
+        x: real tensor of any shape and floating dtype. It does not go with :mod:`torch.func`
+            (vmap, grad, jvp).
 
     Source: Courbariaux et al. 2016 (arXiv 1602.02830), larq's ``ste_sign``.
     """
-    return _SteSign.apply(x)
+    return _ste(x)
 
 
 def approx_sign(x: torch.Tensor) -> torch.Tensor:
@@ -87,8 +86,22 @@ def approx_sign(x: torch.Tensor) -> torch.Tensor:
     makes the gradient NaN).
 
     Args:
-        x: real tensor of any shape and floating dtype.
+        x: real tensor of any shape and floating dtype. It does not go with :mod:`torch.func`
+            (vmap, grad, jvp).
 
     Source: Liu et al. 2018 (arXiv 1808.00278), larq's ``approx_sign``.
     """
+    return _approx(x)
+
+
+def _ste(x: torch.Tensor) -> torch.Tensor:
+    return _SteSign.apply(x)
+
+
+def _approx(x: torch.Tensor) -> torch.Tensor:
     return _ApproxSign.apply(x)
+
+
+# torch.fx would trace into them, and leave the straight-through estimators out.
+torch.fx.wrap("_ste")
+torch.fx.wrap("_approx")

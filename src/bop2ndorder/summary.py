@@ -161,7 +161,7 @@ def _noise(model: nn.Module, input_size: tuple[int, ...]) -> Tensor:
     if like.is_meta:
         raise ValueError(
             "summary calls the network, and one on the meta device computes nothing: build it, or "
-            "move it with model.to_empty(device='cpu'), on another"
+            "move it with model.to_empty(device='cpu'), on another, and load its weights"
         )
     generator = torch.Generator(like.device).manual_seed(0)
     how = {"generator": generator, "device": like.device, "dtype": like.dtype}

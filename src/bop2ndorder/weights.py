@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .binary import binary_layers, is_binary
+from .binary import binary_layers, check_own_weight, is_binary
 
 __all__ = ["load_weights", "save_weights"]
 
@@ -29,10 +29,12 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         ValueError: and nothing is written, where a binary layer that is not latent has weights
-            other than -1 and +1, whose signs would be another network.
+            other than -1 and +1, whose signs would be another network; where one computes its
+            weight from other parameters; or where the network's state is more than tensors.
     """
     layers = {layer: name for name, layer in binary_layers(model).items()}
     for layer, name in layers.items():
+        check_own_weight(name, layer)
         if not layer.latent and not is_binary(layer.weight):
             raise ValueError(
                 f"the weights of binary layer {name!r} are not all -1 or +1, and a file keeps "
@@ -42,6 +44,8 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
     packed = {f"{name}.weight".lstrip(".") for name, module in modules if module in layers}
     tensors, shapes = {}, {}
     for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} is a {type(value).__name__}, and a file keeps tensors only")
         value = value.cpu()
         if name in packed:
             tensors[name], shapes[name] = _pack(value), list(value.shape)
@@ -59,7 +63,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: where it is damaged, or its names or shapes are not the network's.
+        ValueError: where it is damaged, or its names or shapes are not the network's; where the
+            network is on the meta device, which holds no values.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -68,8 +73,18 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
     for name, shape in shapes.items():
-        tensors[name] = _unpack(tensors[name], shape)
+        bits, count = tensors.get(name), math.prod(shape)
+        if bits is None or bits.dtype != torch.uint8 or bits.shape != (-(-count // 8),):
+            raise ValueError(
+                f"{path} is damaged: {name} should be {count} bits, packed eight to a byte"
+            )
+        tensors[name] = _unpack(bits, shape)
     expected = model.state_dict()
+    if any(value.is_meta for value in expected.values()):
+        raise ValueError(
+            f"this {type(model).__name__} is on the meta device, which holds no values: move it "
+            "with to_empty(device='cpu') first"
+        )
     for name in sorted(expected.keys() | tensors.keys()):
         wanted, found = (list(d[name].shape) if name in d else None for d in (expected, tensors))
         if wanted != found:

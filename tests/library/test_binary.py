@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import fx, nn
+from torch.nn.utils import prune
 
 from bop2ndorder.binary import (
+    BinaryConv1d,
     BinaryConv2d,
     BinaryLinear,
     approx_sign,
@@ -15,6 +17,7 @@ from bop2ndorder.binary import (
     sign,
     ste_sign,
 )
+from bop2ndorder.weights import save_weights
 
 NAN = float("nan")
 FLOATS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -92,6 +95,23 @@ def test_estimators_under_compilation(binarize):
     assert torch.equal(gradient(compiled, x), expected)
 
 
+@pytest.mark.parametrize("binarize", [ste_sign, approx_sign])
+def test_estimators_are_left_whole_by_symbolic_tracing(binarize):
+    class Net(nn.Module):
+        def forward(self, x):
+            return binarize(2 * x)
+
+    x = torch.tensor([-0.9, -0.2, 0.1, 0.4], requires_grad=True)
+    gradients = [torch.autograd.grad(f(x).sum(), x)[0] for f in (Net(), fx.symbolic_trace(Net()))]
+    assert gradients[0].any() and torch.equal(*gradients)
+
+
+def test_layers_name_their_input_as_torch_does():
+    x = torch.ones(1, 2, 3)
+    for layer in (BinaryLinear(3, 2), BinaryConv1d(2, 2, 1)):
+        assert torch.equal(layer(input=x), layer(x))
+
+
 @pytest.mark.parametrize("latent", [False, True])
 def test_layers_compute_with_signs(latent):
     torch.manual_seed(0)
@@ -155,6 +175,26 @@ def test_split_of_parameters():
     assert len(real) == 4 and {*map(id, binary), *map(id, real)} == {*map(id, model.parameters())}
     assert binary_layers(model) == {"binary.0": model.binary[0], "conv": model.conv}
     assert list(binary_layers(Small(latent=True))) == ["binary.0", "conv"]
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_a_weight_that_is_computed_is_nobody_s_to_train(tmp_path, latent):
+    """What is trained then is `weight_orig`, and would be sorted among the real ones."""
+    model = Small(latent)
+    prune.identity(model.conv, "weight")
+    calls = [lambda: save_weights(model, tmp_path / "weights")]
+    calls.append(lambda: clip_latent(model) if latent else binary_parameters(model))
+    for call in calls:
+        with pytest.raises(ValueError, match="binary layer 'conv' computes its weight from other"):
+            call()
+    assert not (tmp_path / "weights").exists()
+
+
+def test_on_meta_no_weight_is_binary():
+    with torch.device("meta"):
+        model = Small()
+    with pytest.raises(ValueError, match="on the meta device weights have no values"):
+        binary_parameters(model)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, -1.0001, NAN])

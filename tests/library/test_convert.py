@@ -172,6 +172,18 @@ def pruned():
     return net
 
 
+def expanded():
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    net[1].weight = nn.Parameter(torch.ones(4, 1).expand(4, 4))
+    return net
+
+
+def inferring():
+    with torch.inference_mode():
+        layer = nn.Linear(2, 2)
+    return nn.Sequential(nn.Linear(2, 2), layer)
+
+
 REFUSED = {
     "no layer": (lambda: nn.Sequential(nn.ReLU()), (), "Sequential has no Linear, Conv1d or Conv2"),
     "all skipped": (Net, ["first", "body", "last"], "Net has no Linear, Conv1d or Conv2d left to"),
@@ -185,6 +197,8 @@ REFUSED = {
         lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 3))), (),
         "layer '0' is a ParametrizedLinear, a class derived from torch's",
     ),
+    "expanded": (expanded, (), "layer '1' has a weight that cannot be written"),
+    "of inference mode": (inferring, (), "layer '1' has a weight that cannot be written"),
     "lazy": (lambda: nn.Sequential(nn.LazyLinear(3)), (), "layer '0' is a LazyLinear"),
     "attention": (
         lambda: nn.MultiheadAttention(4, 2), (),

@@ -151,6 +151,36 @@ def test_at_0_a_step_leaves_all_as_it_is(make, form):
 
 @every_optimizer
 @numbers_and_tensors
+def test_at_a_gamma_of_0_too(make, form):
+    """Where a schedule ends."""
+    made = form(make([parameter(50)]))
+    step(made, 0)
+    (group,) = made.param_groups
+    group["threshold"] = group["threshold"] * 0
+    group["gamma"] = group["gamma"] * 0
+    weight, before = group["params"][0].detach().clone(), copy.deepcopy(made)
+    step(made, 1)
+    assert torch.equal(group["params"][0], weight)
+    assert_same_state(made, before)
+
+
+def test_what_schedulers_round_is_no_mistake():
+    """LinearLR ends above 1 by some bits."""
+    flip = Bop([parameter(4)], gamma=1.0)
+    schedule = lr_scheduler.LinearLR(flip, total_iters=7)
+    for seed in range(8):
+        step(flip, seed)
+        schedule.step()
+    assert flip.param_groups[0]["lr"] > 1
+    (state,) = flip.state.values()
+    assert torch.equal(state["m"], flip.param_groups[0]["params"][0].grad), "gamma is 1"
+    flip.param_groups[0]["lr"] = 1.001
+    with pytest.raises(ValueError, match="gamma \\* lr must be at most 1"):
+        flip.step()
+
+
+@every_optimizer
+@numbers_and_tensors
 def test_steps_at_0_before_the_first_do_not_show(make, form):
     late, prompt = form(make([parameter(50)])), form(make([parameter(50)]))
     group = late.param_groups[0]

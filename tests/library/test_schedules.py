@@ -156,5 +156,8 @@ def test_set_hyperparameters():
     for step, lr in enumerate([1.0, 1.0, 0.5, 0.5, 0.25]):
         assert set_hyperparameters(adam, schedules, step) == {"lr": lr, "eps": 1e-7}
         assert [(g["lr"], g["eps"]) for g in adam.param_groups] == [(lr, 1e-7)] * 2
-    with pytest.raises(ValueError, match=r"Adam has no hyperparameter \['gamma'\]; it has"):
+    adam.param_groups[0]["gamma"] = 0.5
+    match = r"Adam has no hyperparameter \['gamma'\] in group 1; it has"
+    with pytest.raises(ValueError, match=match):
         set_hyperparameters(adam, {"gamma": Constant(1.0)}, 0)
+    assert adam.param_groups[0]["gamma"] == 0.5, "nothing is set"

@@ -111,7 +111,7 @@ def test_operations_go_to_the_module_that_makes_them():
         def forward(self, x):
             x = self.twice(x)  # real
             x = self.same(ste_sign(x))
-            x = self.line(x=ste_sign(x)[:, None])
+            x = self.line(input=ste_sign(x)[:, None])
             return F.linear(x.flatten(1), self.scale[:, :9]), x
 
     net = Outer()

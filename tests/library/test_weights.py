@@ -1,8 +1,11 @@
 """Weight files: what they hold, that they are the same every time, and what damage does."""
 
+import json
+
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from bop2ndorder.binary import BinaryLinear, binary_layers, sign
@@ -88,6 +91,58 @@ def test_errors_name_the_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ValueError, match="weights.safetensors is not a whole safetensors file"):
         load_weights(net, path)
+
+
+DAMAGE = {
+    "too few bits": {"0.weight": torch.zeros(1, dtype=torch.uint8)},
+    "no bits": {"0.weight": torch.zeros(2)},
+    "not there": {"other": torch.zeros(2, dtype=torch.uint8)},
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_bits_that_are_not_all_there_are_a_damage(tmp_path, case):
+    path = tmp_path / "weights"
+    save_file(DAMAGE[case], path, metadata={"binary": json.dumps({"0.weight": [3, 4]})})
+    match = "weights is damaged: 0.weight should be 12 bits, packed eight to a byte"
+    with pytest.raises(ValueError, match=match):
+        load_weights(nn.Sequential(BinaryLinear(4, 3)), path)
+
+
+@pytest.mark.parametrize(("name", "image_size", "settings"), NETWORKS)
+def test_a_network_that_was_built_without_values_loads_them_all(
+    tmp_path, name, image_size, settings
+):
+    net = make(name, image_size, settings)
+    save_weights(net, tmp_path / "weights")
+    with torch.device("meta"):
+        empty = build(name, 5, image_size, **settings)
+    with pytest.raises(ValueError, match="is on the meta device, which holds no values"):
+        load_weights(empty, tmp_path / "weights")
+    empty.to_empty(device="cpu")
+    for buffer in empty.buffers():
+        buffer.fill_(7)  # whatever was in that memory
+    load_weights(empty, tmp_path / "weights")
+    x = torch.randn(2, 3, image_size, image_size)
+    assert torch.equal(empty.eval()(x), net(x))
+    with torch.device("meta"):
+        assigned = build(name, 5, image_size, **settings)
+    assigned.load_state_dict(net.state_dict(), assign=True)
+    assert torch.equal(assigned.eval()(x), net(x))
+
+
+def test_what_is_no_tensor_is_not_kept(tmp_path):
+    class Extra(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = BinaryLinear(4, 3)
+
+        def get_extra_state(self):
+            return {"a": 1}
+
+    with pytest.raises(ValueError, match="_extra_state is a dict, and a file keeps tensors only"):
+        save_weights(Extra(), tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()
 
 
 def test_what_modules_share_is_kept_for_each(tmp_path):

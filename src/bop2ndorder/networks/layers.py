@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ def batch_norm(
         eps: added to the variance.
         momentum: weight of the *old* moving statistics, as in Keras; torch's is 1 - momentum.
         scale: whether it multiplies by a learned ``weight``; else that is a buffer of ones, neither
-            trained nor saved. It always adds a learned ``bias``.
+            trained nor saved, which loading fills. It always adds a learned ``bias``.
         spatial: for (N, C, H, W) inputs, else for (N, C).
 
     The moving variance is torch's, the unbiased one. So is that of the released code on maps of
@@ -58,7 +59,13 @@ def batch_norm(
         ones = norm.weight.detach()
         del norm.weight
         norm.register_buffer("weight", ones, persistent=False)
+        norm.register_load_state_dict_post_hook(_fill_ones)
     return norm
+
+
+def _fill_ones(norm: nn.Module, _keys) -> None:
+    """No file has them, and a network that was built on the meta device begins without values."""
+    norm.weight = torch.ones_like(norm.bias.detach())
 
 
 class ChannelLayerNorm(nn.LayerNorm):
