@@ -35,6 +35,7 @@ def test_hooks_after_loading_have_the_last_word(make):
     )
     loaded.load_state_dict(saved.state_dict())
     assert not loaded.state[weight]["m"].any()
+    assert next(iter(saved.state.values()))["m"].any(), "whose state is not theirs to change"
     assert loaded.state[weight]["flips"] == next(iter(saved.state.values()))["flips"]
 
 
