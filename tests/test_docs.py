@@ -20,6 +20,8 @@ from bop2ndorder.optim import Bop2ndOrder
 from bop2ndorder.store import read_json
 from bop2ndorder.study.analysis.exhibits import short
 from bop2ndorder.study.analysis.pages.readme import block_of
+from bop2ndorder.study.analysis.sections.audits import gamma_total
+from bop2ndorder.study.config import load_study
 from bop2ndorder.study.numerics import PINS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -116,6 +118,21 @@ def test_the_end_of_the_imagenet_schedule_is_what_the_records_say():
     assert "less than 0.1 % of all weights are due" in page and last["due"].max() < 0.001
     counts = {9: "nine", 16: "sixteen"}
     assert f"In the {counts[len(runs)]} runs of the biased rule" in page
+
+
+def test_what_squeezed_schedules_sum_to_is_what_the_settings_say():
+    page = " ".join((DOCS / "deviations.md").read_text(encoding="utf-8").split())
+    study = load_study("params.yaml")
+    totals = {
+        (scale, entry.arm): gamma_total(entry.run.settings)
+        for scale in ("small", "paper")
+        for entry in study.entries(scale, "cifar10")
+    }
+    assert f"is {totals['small', 'bop']:.2f} for Bop at `small` (published: " in page
+    assert (
+        f"(published: {totals['paper', 'bop']:.0f}) and {totals['small', 'biased']:.0f} for" in page
+    )
+    assert f"5.2 (published: {totals['paper', 'biased']:,.0f})" in page
 
 
 def points(value: float, low: float, high: float) -> str:

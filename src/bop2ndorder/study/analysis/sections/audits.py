@@ -63,7 +63,7 @@ def facts(records: Records) -> pd.DataFrame:
         if not _same_gamma(settings):  # then it is gamma that they differ in, too
             found["disagree"] = np.nan
         agrees = "yes" if low <= found["held"] <= high else "no"
-        total = _gamma_total(settings)
+        total = gamma_total(settings)
         rows.append(
             {
                 "arm": arm,
@@ -116,8 +116,8 @@ def _same_gamma(settings: Settings) -> bool:
     return sign is not None and sign.gamma == getattr(settings.optimizer, "gamma", None)
 
 
-def _gamma_total(settings: Settings) -> float:
-    """Gamma summed over all steps of the schedule, whether they were made or not."""
+def gamma_total(settings: Settings) -> float:
+    """Gamma summed over all steps of the schedule, made or not; empty for latent weights."""
     gamma = settings.model_dump()["optimizer"].get("gamma")
     if gamma is None:
         return np.nan
@@ -134,7 +134,7 @@ def _gamma_total(settings: Settings) -> float:
     return steps * float(np.mean(gamma["end"] + fall * left ** gamma["power"]))
 
 
-def _rule(held: float, disagree: float, gamma_total: float) -> str:
+def _rule(held: float, disagree: float, total: float) -> str:
     """What a rule amounts to, by the larger of the two percentages."""
     share = np.nanmax([held, disagree]) if not pd.isna(held) else np.nan
     if pd.isna(share):
@@ -143,7 +143,7 @@ def _rule(held: float, disagree: float, gamma_total: float) -> str:
         return "a threshold"
     if share >= LITTLE:
         return "a threshold in part"
-    return f"{SIGNS} of the sum of all gradients" if gamma_total < SUM else f"{SIGNS} of m"
+    return f"{SIGNS} of the sum of all gradients" if total < SUM else f"{SIGNS} of m"
 
 
 def _name(arm: str, width: float) -> str:
