@@ -18,7 +18,7 @@ from benchmarks import page
 from bop2ndorder.networks import build
 from bop2ndorder.optim import Bop2ndOrder
 from bop2ndorder.store import read_json
-from bop2ndorder.study.analysis.exhibits import short
+from bop2ndorder.study.analysis.exhibits import markdown, short
 from bop2ndorder.study.analysis.pages.readme import block_of
 from bop2ndorder.study.analysis.sections.audits import gamma_total
 from bop2ndorder.study.config import load_study
@@ -54,7 +54,7 @@ def test_guidance_of_the_optimizer_is_what_was_measured():
     said = " ".join(Bop2ndOrder.__doc__.split())
     effects = pd.read_csv(folder / "table.csv").set_index(["gamma", "times"])
     rows = re.findall(r"(1e-\d(?: -> 1e-\d)?) (\d) ([+-][\d.]+ \([^)]*\))", said)
-    assert len(rows) == 4
+    assert len(rows) == 8
     for gamma, times, gain in rows:
         row = effects.loc[gamma.replace("->", "→"), int(times)]
         assert gain == points(row["effect"], row["effect_low"], row["effect_high"])
@@ -64,16 +64,40 @@ def test_guidance_of_the_optimizer_is_what_was_measured():
     assert f"are at {points(*rows[0])} and {points(*rows[1])}" in said
 
 
-def test_what_thresholds_do_at_the_published_width_is_what_was_counted():
+def test_what_thresholds_do_is_what_was_counted():
+    page = (DOCS / "flips.md").read_text(encoding="utf-8")
+    exhibits = read_json(Path("results/small/mechanism/exhibits.json"))["exhibits"]
+    [table] = [exhibit for exhibit in exhibits if exhibit["name"] == "mechanism"]
+    columns = ["settings", "held (%)", "flips (%)", "held per flip", "the rule is"]
+    shown = pd.DataFrame(table["rows"], columns=table["columns"])[columns]
+    assert markdown(shown) in page
+    facts = pd.read_csv("results/small/mechanism/mechanism.csv").set_index("arm")
+    assert f"at any time {facts.loc['wide_bop', 'off']:.0f} % of\nall weights are due" in page
+    assert facts.loc["constant_5_1", "flips"] / facts.loc["biased_5_1", "flips"] == pytest.approx(
+        10, abs=0.5
+    ), "a tenth as many"
+
+
+def test_bop_s_threshold_in_steps_of_m_is_what_was_counted():
     page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())
-    table = pd.read_csv("results/small/mechanism/mechanism.csv").set_index("arm")
-    bop, fast = table.loc["wide_bop"], table.loc["wide_bop_fast"]
-    assert f"threshold holds {bop['held']:.2f} % of the due weights" in page
-    assert f"of which there are {bop['off']:.0f} % at a time" in page, "held, nearly all of them"
-    assert f"wait for {round(bop['wait'], -2):,.0f} steps" in page
-    narrow = table.loc["bop_fast", "held"]
-    assert f"1e-3 it holds {fast['held']:.1f} %, where at width 16 it holds {narrow:.0f} %" in page
-    assert f"as well: {table.loc['wide_biased_5_2', 'held']:.2f} % held" in page
+    runs = pd.read_csv("results/small/rules/runs.csv")
+    steps = {
+        arm: pd.DataFrame(
+            pd.read_csv(f"results/small/runs/{run}/history.csv")["threshold_steps"] for run in ids
+        )
+        for arm, ids in runs.groupby("arm")["run"]
+    }
+    own = steps["bop_exponential"].mean()
+    assert f"is {own[:2].min():.1f} to {own[:2].max():.1f} steps of m in the first two" in page
+    assert own[7:].min() > 600 and "over 600 from the eighth on" in page
+    assert steps["bop_polynomial"].max(axis=None) < 0.5 and "below 0.5 throughout 5.2's" in page
+    page = " ".join((DOCS / "deviations.md").read_text(encoding="utf-8").split())
+    arms = pd.read_csv("results/small/cifar10/runs.csv").groupby("arm")["run"].agg(list)
+    late = [
+        pd.read_csv(f"results/small/runs/{run}/history.csv")["flip_rate"][5:].max()
+        for run in arms["bop"]
+    ]
+    assert f"at most {1e6 * max(late):.1f} in a million of its binary weights flip" in page
 
 
 def test_what_rules_and_schedules_bring_is_what_was_measured():

@@ -125,20 +125,24 @@ class Bop2ndOrder(FlipOptimizer):
 
     (By gamma everything here means gamma times lr.)
 
-    **Which gamma and threshold.** Let gamma decay, say a hundredfold, and leave the threshold near
-    0; or keep gamma, and set the threshold to 1 to 3 times the noise floor
-    ``sqrt(gamma / (2 - gamma))``, the more the larger gamma is. Both together, a
-    threshold held at a multiple of the floor of a decaying gamma, cost accuracy or made no clear
-    difference. Measured without correction on CIFAR-10 (BinaryNet of width 16, 2 epochs, 3 seeds),
-    at the best of 1, 2 and 3 times the floor for a constant gamma and the same for it decaying, in
-    points of validation accuracy above no threshold, with 95 % intervals:
+    **Which gamma and threshold.** Let gamma decay, say a hundredfold, with a threshold of 0, or of
+    some ten steps of m that falls with it (:class:`.StepsOfM`); or keep gamma, and set the
+    threshold to 1 to 3 times the noise floor ``sqrt(gamma / (2 - gamma))``, the more the larger
+    gamma is. A threshold held at a multiple of the floor of a decaying gamma cost accuracy or made
+    no clear difference. Measured without correction on CIFAR-10 (BinaryNet of width 16, 2 epochs,
+    3 seeds), at the best of 1, 2 and 3 times the floor for a constant gamma and at all for it
+    decaying, in points of validation accuracy above no threshold, with 95 % intervals:
 
     ============  =====================  =======================
     gamma         threshold / floor      gain
     ============  =====================  =======================
     1e-3          2                      +3.5 (+0.6 to +6.4)
     1e-2          3                      +19.9 (+13.7 to +26.1)
+    1e-3 -> 1e-5  1                      -6.3 (-9.8 to -2.9)
     1e-3 -> 1e-5  2                      -13.3 (-16.4 to -10.1)
+    1e-3 -> 1e-5  3                      -19.4 (-24.1 to -14.7)
+    1e-2 -> 1e-4  1                      +2.1 (-1.0 to +5.2)
+    1e-2 -> 1e-4  2                      -1.9 (-10.0 to +6.1)
     1e-2 -> 1e-4  3                      -9.4 (-13.5 to -5.3)
     ============  =====================  =======================
 
