@@ -207,8 +207,8 @@ def pace_table(records: Records) -> Table | None:
     return Table(
         "pace",
         "The same for how soon: mean accuracy over the epochs",
-        f"Differences of validation accuracy, mean over all epochs, {EXPLAINED} Explored when the "
-        "records were there: the plan asks for the last epoch only.",
+        f"Differences of accuracy on validation images, mean over all epochs, {EXPLAINED} Explored "
+        "when the records were there: the plan asks for the last epoch only.",
         *_effects_shown(effects(_with_mean_curve(records), records.curve)),
     )
 
