@@ -58,7 +58,7 @@ def test_the_best_threshold_in_words():
     ]
     assert noise_floor.finding(made_up("noise_floor", rows)) == (
         "With a constant gamma the best threshold of 2 is 2 times the noise floor, at gamma 1e-2 "
-        "(45.0 %), +5.0 points from none."
+        "(45.0 %), +5.0 points from none (chosen as the best, it is rather too good)."
     )
     higher = {"gamma": 1e-2, "threshold": {**floor, "times": 3.0}}
     rows += [{COLUMN: 60.0, **higher, "seed": 0}, {COLUMN: None, **higher, "seed": 1}]

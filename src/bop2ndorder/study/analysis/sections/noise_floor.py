@@ -62,7 +62,7 @@ def finding(records: Records) -> str:
     )
     if best["times"] and pd.notna(best["effect"]):
         effect = effect_cell(best["effect"], best["effect_low"], best["effect_high"])
-        text += f", {effect} points from none"
+        text += f", {effect} points from none (chosen as the best, it is rather too good)"
     without = table[(table["decay"] == DECAYING) & (table["times"] == 0)]
     if len(without):
         reached = f"{without['mean'].max():.1f} %"
