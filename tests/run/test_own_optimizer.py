@@ -42,7 +42,7 @@ def test_its_schedules_flip_rates_and_checks_are_those_of_the_study(digits, tmp_
     for name, weight in network.named_parameters():
         if "conv" in name and weight.dim() == 4:
             assert set(weight.unique().tolist()) <= {-1.0, 1.0}
-    with pytest.raises(ValueError, match=r"Vote: gamma must be in \(0, 1\], got 2"):
+    with pytest.raises(ValueError, match=r"Vote: gamma must be in \[0, 1\], got 2"):
         Vote([torch.nn.Parameter(torch.ones(3))], gamma=2)
 
 
