@@ -13,6 +13,8 @@ import pandas as pd
 from bop2ndorder.study.analysis.records import Records
 
 LAYERS = ("conv2", "conv3", "conv4", "conv5", "conv6", "dense1", "dense2")
+COLUMN = "val_top1_percent"
+NOISE = [0.3, -0.5, 0.2, 0.4, -0.1, -0.3]  # of six seeds
 SOURCES = {"digits": "embedded", "imagenette": "folder"}
 
 
@@ -64,6 +66,24 @@ def arms(column="test_top1_percent", limit=None, **values):
         for arm, seeds in values.items()
         for seed, value in enumerate(seeds)
     ]
+
+
+def records_of(experiment: str, arms: dict[str, list[float | None]], **columns: dict):
+    """Records with these values of each arm, a seed each; columns: arm -> value, by column."""
+    rows = [
+        {
+            COLUMN: np.nan if value is None else value,
+            "arm": arm,
+            "setting": arm,
+            "run": f"{arm}{seed}",
+            "seed": seed,
+            "missing": value is None,
+            **{name: values[arm] for name, values in columns.items()},
+        }
+        for arm, of_arm in arms.items()
+        for seed, value in enumerate(of_arm)
+    ]
+    return made_up(experiment, rows)
 
 
 def write_records(entries, results: Path, skip=()) -> None:
