@@ -16,7 +16,7 @@ def __getattr__(name: str):
         return import_module(f".{name}", __name__)
     if name == "load_run":
         return import_module(".load", __name__).load_run
-    if name == "__version__":
+    if name == "__version__" and any(metadata.distributions(name=__name__)):  # if it is installed
         return metadata.version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

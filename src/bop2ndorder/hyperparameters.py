@@ -25,7 +25,9 @@ def at_rate(group: dict) -> dict | None:
     group = group | {name: float(value) for name, value in numbers.items()}
     gamma = group.get("gamma", 1.0) * group["lr"]
     if not isinstance(gamma, Tensor):
-        return group | {"gamma": min(gamma, 1.0)} if gamma > 0 else None
+        if "gamma" in group:  # and not a rule of one's own, whose only rate is lr
+            gamma = min(gamma, 1.0)
+        return group | {"gamma": gamma} if gamma > 0 else None
     moves = (gamma > 0).to(gamma.dtype)
     stopped = {"gamma": gamma}
     if "sigma" in group:

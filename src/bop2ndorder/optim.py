@@ -126,12 +126,13 @@ class Bop2ndOrder(FlipOptimizer):
     (By gamma everything here means gamma times lr.)
 
     **Which gamma and threshold.** Let gamma decay, say a hundredfold, with a threshold of 0, or of
-    some ten steps of m that falls with it (:class:`.StepsOfM`); or keep gamma, and set the
-    threshold to 1 to 3 times the noise floor ``sqrt(gamma / (2 - gamma))``, the more the larger
-    gamma is. A threshold held at a multiple of the floor of a decaying gamma cost accuracy or made
-    no clear difference. Measured without correction on CIFAR-10 (BinaryNet of width 16, 2 epochs,
-    3 seeds), at the best of 1, 2 and 3 times the floor for a constant gamma and at all for it
-    decaying, in points of validation accuracy above no threshold, with 95 % intervals:
+    some ten steps of m that falls with it (:class:`.StepsOfM`). Or keep gamma, with ten steps of m,
+    or, where gamma times the number of steps is far above 1, 1 to 3 times the noise floor
+    ``sqrt(gamma / (2 - gamma))``, the more the larger gamma is. A threshold held at a multiple of
+    the floor of a decaying gamma cost accuracy or made no clear difference. Measured without
+    correction on CIFAR-10 (BinaryNet of width 16, 2 epochs, 3 seeds), at the best of 1, 2 and 3
+    times the floor for a constant gamma and at all for it decaying, in points of validation
+    accuracy above no threshold, with 95 % intervals:
 
     ============  =====================  =======================
     gamma         threshold / floor      gain

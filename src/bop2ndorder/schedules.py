@@ -162,7 +162,7 @@ class StepsOfM:
 
     One gradient moves m by gamma times its size. The value is ``times`` that, with gamma of the
     same step. Where m has no time to settle, gamma times the number of steps being small, it says
-    how long a flip waits, whatever gamma is.
+    how many gradients a flip takes, whatever gamma is.
 
     Args:
         times: threshold in steps of m, at least 0.
@@ -209,7 +209,9 @@ def set_hyperparameters(
     """
     for name, schedule in schedules.items():
         _check_schedule("set_hyperparameters", name, schedule)
-    values = {name: float(schedule(step)) for name, schedule in schedules.items()}
+    values = {name: schedule(step) for name, schedule in schedules.items()}
+    # NumPy's numbers torch.load would refuse in a saved state.
+    values |= {name: float(value) for name, value in values.items() if isinstance(value, Real)}
     for index, group in enumerate(optimizer.param_groups):
         if unknown := values.keys() - group.keys():
             raise ValueError(

@@ -43,9 +43,7 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
     modules = model.named_modules(remove_duplicate=False)
     packed = {f"{name}.weight".lstrip(".") for name, module in modules if module in layers}
     tensors, shapes = {}, {}
-    for name, value in model.state_dict().items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{name} is a {type(value).__name__}, and a file keeps tensors only")
+    for name, value in _state(model).items():
         value = value.cpu()
         if name in packed:
             tensors[name], shapes[name] = _pack(value), list(value.shape)
@@ -64,7 +62,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Raises:
         FileNotFoundError: where there is no such file.
         ValueError: where it is damaged, or its names or shapes are not the network's; where the
-            network is on the meta device, which holds no values.
+            network is on the meta device, which holds no values, or its state more than tensors.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -79,7 +77,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
                 f"{path} is damaged: {name} should be {count} bits, packed eight to a byte"
             )
         tensors[name] = _unpack(bits, shape)
-    expected = model.state_dict()
+    expected = _state(model)
     if any(value.is_meta for value in expected.values()):
         raise ValueError(
             f"this {type(model).__name__} is on the meta device, which holds no values: move it "
@@ -93,6 +91,14 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
                 f"{wanted}, but has {found} (None: is not there)"
             )
     model.load_state_dict(tensors)
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    state = model.state_dict()
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} is a {type(value).__name__}, and a file keeps tensors only")
+    return state
 
 
 def _pack(weight: Tensor) -> Tensor:

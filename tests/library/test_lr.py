@@ -164,6 +164,18 @@ def test_at_a_gamma_of_0_too(make, form):
     assert_same_state(made, before)
 
 
+def test_a_rule_without_gamma_gets_its_lr_as_it_is():
+    class Own(FlipOptimizer):
+        moments = ()
+
+        def update(self, parameter, state, group):
+            rates.append(group["gamma"])
+
+    rates = []
+    step(Own([parameter(4)], {"lr": 2.0}), 0)
+    assert rates == [2.0]
+
+
 def test_what_schedulers_round_is_no_mistake():
     """LinearLR ends above 1 by some bits."""
     flip = Bop([parameter(4)], gamma=1.0)

@@ -265,3 +265,16 @@ def test_imports_load_nothing_of_the_study():
     )  # fmt: skip
     study = {"torchvision", "pydantic", "pandas", "matplotlib", "sklearn", "scipy", "click", "PIL"}
     assert not study & set(loaded.stdout.split())
+
+
+def test_loading_fills_the_ones_that_no_file_has_in_place():
+    """Where they are a parameter, as SyncBatchNorm wants it, they are loaded as one."""
+    net = binarynet(width=2, dense=4, image_size=16)
+    ones = net.norm1.weight
+    ones.zero_()
+    net.load_state_dict(net.state_dict())
+    assert net.norm1.weight is ones and (ones == 1).all(), "what a CUDA graph holds stays"
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm1d)):
+        norm.weight = nn.Parameter(norm._buffers.pop("weight"), requires_grad=False)
+    net.load_state_dict(net.state_dict())
+    assert isinstance(net.norm7.weight, nn.Parameter)

@@ -52,10 +52,13 @@ def test_numbers_of_numpy_pass_through_a_file():
     assert (group["gamma"], group["threshold"], group["lr"]) == (0.1, 0.5, 0.25)
 
 
-def test_a_group_that_is_refused_for_any_reason_is_not_kept():
+def test_a_group_that_is_refused_for_any_reason_is_not_kept(monkeypatch):
     flip = Bop([parameter(4)])
     with pytest.raises(ValueError, match="on the meta device weights have no values"):
         flip.add_param_group({"params": [nn.Parameter(torch.ones(3, device="meta"))]})
+    monkeypatch.setattr(Bop, "_check", lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError):
+        flip.add_param_group({"params": [parameter(3)]})
     assert len(flip.param_groups) == 1
 
 

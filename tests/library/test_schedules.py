@@ -161,3 +161,5 @@ def test_set_hyperparameters():
     with pytest.raises(ValueError, match=match):
         set_hyperparameters(adam, {"gamma": Constant(1.0)}, 0)
     assert adam.param_groups[0]["gamma"] == 0.5, "nothing is set"
+    set_hyperparameters(adam, {"betas": lambda step: (0.9, 0.99)}, 0)
+    assert adam.param_groups[1]["betas"] == (0.9, 0.99), "any optimizer's, of any kind"

@@ -143,6 +143,9 @@ def test_what_is_no_tensor_is_not_kept(tmp_path):
     with pytest.raises(ValueError, match="_extra_state is a dict, and a file keeps tensors only"):
         save_weights(Extra(), tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
+    save_weights(BinaryLinear(4, 3), tmp_path / "weights")
+    with pytest.raises(ValueError, match="_extra_state is a dict, and a file keeps tensors only"):
+        load_weights(Extra(), tmp_path / "weights")
 
 
 def test_what_modules_share_is_kept_for_each(tmp_path):

@@ -65,7 +65,11 @@ def batch_norm(
 
 def _fill_ones(norm: nn.Module, _keys) -> None:
     """No file has them, and a network that was built on the meta device begins without values."""
-    norm.weight = torch.ones_like(norm.bias.detach())
+    if norm._buffers.get("weight") is None:  # made a parameter, for SyncBatchNorm say
+        return
+    if norm.weight.is_meta:
+        norm.weight = torch.ones_like(norm.bias.detach())
+    norm.weight.fill_(1)
 
 
 class ChannelLayerNorm(nn.LayerNorm):

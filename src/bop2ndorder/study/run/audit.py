@@ -99,7 +99,8 @@ class Audit:
         """The epoch's columns, None where they say nothing.
 
         due: share of the weights that were due; held: share of those that the threshold kept;
-        off: share of all weights that were kept; wait: off by the flip rate, in steps;
+        off: share of all weights that were kept; wait: off by the flip rate, so many are
+        held to every flip, which is no wait of a single weight where m turns back before it flips;
         threshold_steps: how many typical gradients in a row move m from 0 to the threshold;
         gradient_rms: the root mean square of the gradient. held/NAME and so on are those of a
         layer. disagree/NAME: of the weights that the rule or a shadow of that name flips, the share
