@@ -36,7 +36,6 @@ def study():
 
 
 # All claims together
-# All claims together
 
 
 def test_claims_by_hand():

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from claims import both, claims_of, six
+from claims import both, claims_of, of_two, six
 from synthetic import arms, made_up
 
 from bop2ndorder.study.analysis.verdicts.conclusions import conclusions
@@ -93,3 +93,13 @@ def test_what_secondary_comparisons_found_is_said_once_their_seeds_are_there():
     assert said.endswith(f"; wide −2.0 points [−{-low:.1f} to −{-high:.1f}], below 0.")
     alone = table[table["comparison"].isin([OVERALL, "it"])]
     assert "Secondary" not in conclusions(alone)[0]
+
+
+def test_a_part_that_hangs_by_a_thread_is_told_from_the_one_that_contradicts():
+    """c varies more than the others, so that Welch's test finds less of it."""
+    for c, said in ((six(63, 3), ", which does not contradict it"), (six(57, 3), "")):
+        values = {"a": six(60), "b": six(56)[::-1], "c": c[::-1], "d": six(70), "e": six(70)}
+        claims, records = of_two(**values)
+        sentence = conclusions(judge(claims, records), vary(claims, records))[0]
+        assert "is contradicted" in sentence and f"its comparison other{said} (Welch" in sentence
+        assert ("does not contradict" in sentence) == bool(said)

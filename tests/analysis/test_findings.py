@@ -1,21 +1,25 @@
 """What is said of lengths, optimizers and schedules, against other computations."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
-from synthetic import COLUMN, NOISE, made_up, records_of
+from synthetic import COLUMN, NOISE, made_up, records_of, write_records
 
 from bop2ndorder.study.analysis.exhibits import signed
+from bop2ndorder.study.analysis.records import load_records
 from bop2ndorder.study.analysis.sections import (
     comparison,
+    hyperparameters,
     length,
     schedules,
 )
 from bop2ndorder.study.analysis.sections.reaching import sooner
 from bop2ndorder.study.analysis.statistics import Contrast, Model
+from bop2ndorder.study.config import load_study
 
 
 def length_records():
@@ -109,6 +113,11 @@ def test_versions_with_bias_correction_are_held_against_the_biased_one():
         f"[{signed(half.low)} to {signed(half.high)}]"
     ) in said
     assert ". Bop2ndOrder (corrected) is 0.0 points above Bop2ndOrder (biased) [" in said
+    few = records.runs["run"].isin(["corrected1", "corrected2", "bop0", "bop1"])
+    single = comparison.finding(replace(records, runs=records.runs[~few]))
+    for name in ("Bop (too", "Bop2ndOrder (biased) (too"):
+        assert f"above {name} few seeds" in single or f"below {name} few seeds" in single
+    assert f"[{signed(half.low)} to " not in single and "Adam's correction) is" in single
     gone = records.runs["optimizer"] == "adam"
     records.runs.loc[gone, ["test_top1_percent", "missing"]] = [np.nan, True]
     assert "Adam" not in comparison.finding(records)
@@ -132,6 +141,34 @@ def test_what_schedules_bring_is_said_of_pairs_of_seeds():
     )
     alone = [{**fixed, "lr": decay, COLUMN: 52.0, "optimizer": "biased", "seed": 10}]
     said = schedules.finding(made_up("schedules", rows + alone))
-    assert re.search(r"; the learning rate's alone changes it by \+2\.\d \(.+\) points\.$", said)
+    assert re.search(
+        r"; the learning rate's alone changes it by \+2\.\d \(one seed\) points\.$", said
+    )
+    said = schedules.finding(made_up("schedules", [*rows, *alone, {**alone[0], "seed": 11}]))
+    assert re.search(
+        r"; the learning rate's alone changes it by \+1\.\d \(.+ to .+\) points\.$", said
+    )
     effects = schedules.effects(made_up("schedules", rows)).set_index("target")["effect"]
     assert effects["all"] == pytest.approx(1.5) and np.isnan(effects["gamma"])
+
+
+def test_axes_along_which_no_threshold_holds_anything_are_inactive(tmp_path):
+    """To the sign rule sigma and threshold are nothing; gamma, too, where m forgets nothing."""
+    entries = [*load_study("params.yaml").entries("quick", "hyperparameters")]
+    write_records(entries, tmp_path)
+    records = load_records(entries, tmp_path, "quick")
+
+    def said(held, **columns):
+        history = records.history.assign(due=0.1, off=0.1 * held)
+        runs = records.runs.assign(**columns)
+        return hyperparameters.finding(replace(records, runs=runs, history=history))
+
+    assert "holds back more than 0.5 % of the weights" in said(0.005)
+    assert "sigma and threshold are nothing, nor is gamma, since m forgets no gradient." in said(
+        0.005
+    )
+    longer = records.runs["setting"].str.replace('"epochs": 8', '"epochs": 80000')
+    assert "sigma and threshold are nothing. That accuracy" in said(0.005, setting=longer)
+    some = records.runs["run"] == records.runs["run"].iloc[0]
+    for text in (said(0.02), said(0.005, missing=some)):
+        assert text.startswith("Varied one at a time") and "sign rule" not in text

@@ -73,6 +73,26 @@ def test_what_goes_on_beyond_the_axis_has_an_arrow(picture):
     assert (end, y) == (max(images.get_xlim()), 2)
 
 
+def test_what_lies_far_out_does_not_hide_where_the_others_end():
+    """A primary interval is whole, unless it reaches 2.5 times as far as the median one."""
+    far = [list(row) for row in ROWS]
+    far[2][9:14] = -15.3, -16.0, -14.5, -16.4, -14.1
+    near = [*ROWS[2][:1], "second", *ROWS[2][2:9], 0.5, -1, 2, -2, 3, 1.0]
+    axes = forest(table_of([*far, near, [*near[:1], "third", *near[2:]]])).figure.axes[0]
+    left, right = axes.get_xlim()
+    assert (left, right) == pytest.approx((-3.45, 3.45))
+    [y] = {y for x, y, _ in marks(axes, "D") if x == -15.3}
+    assert (left, y) in {(x, y) for x, y, _ in marks(axes, "<")}, "an arrow for what is not seen"
+
+
+def test_effects_without_any_interval_are_drawn():
+    lone = [list(row) for row in ROWS[:3]]
+    for row in lone:
+        row[10:14] = [nan] * 4
+    axes = forest(table_of(lone)).figure.axes[0]
+    assert axes.get_xlim() == pytest.approx((-2.3, 2.3)) and marks(axes, "D")[0][0] == -2.0
+
+
 def test_numbers_of_two_digits_leave_room_for_the_verdict():
     rows = [list(row) for row in ROWS]
     rows[2][9:14] = -15.3, -16.0, -14.5, -16.4, -14.1

@@ -33,10 +33,14 @@ def six(mean, deviation=0.3):
     return (mean + deviation * stats.zscore([3.0, 1.0, 4.0, 1.5, 5.0, 9.0])).tolist()
 
 
-def both(**accuracies):
-    """A claim that b and c are above a, judged."""
+def of_two(**accuracies):
+    """A claim that b and c are above a, and the records that it is judged by."""
     claims = claims_of(C1=(["b"], ["a"]))
     other = claims.statements["C1"].primary["it"].model_copy(update={"of": {"arm": ["c"]}})
     claims.statements["C1"].primary["other"] = other
-    records = {"cifar10": made_up("cifar10", arms(**accuracies))}
-    return judge(claims, records).set_index("comparison")
+    return claims, {"cifar10": made_up("cifar10", arms(**accuracies))}
+
+
+def both(**accuracies):
+    """The same, judged."""
+    return judge(*of_two(**accuracies)).set_index("comparison")

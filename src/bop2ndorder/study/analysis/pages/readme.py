@@ -102,12 +102,20 @@ def block(scale: str, folder: str, plan: str, read: Callable[[str], str]) -> str
     figure, table = exhibits[FIGURE], exhibits[TABLE]
     frame = pd.DataFrame(table["rows"], columns=table["columns"])
     kept = frame[[name for name in frame.columns if name not in LEFT_OUT]]
+    theirs = (
+        " What of a difference in speed or accuracy is theirs, the finding on rules and schedules "
+        "tells."
+        if sections["rules"]["finding"]
+        else ""
+    )
     data = ", ".join(sections[name]["title"] for name in HEADLINE)
     found = [f"- **{s['title']}.** {s['finding']}" for s in sections.values() if s["finding"]]
-    claims = statements(parse_claims(io.StringIO(read(CLAIMS))))
+    table_of_claims = parse_claims(io.StringIO(read(CLAIMS)))
+    claims = statements(table_of_claims)
     varied = parse_sensitivity(io.StringIO(read(SENSITIVITY)))
     judged = [
-        f"- {row.statement} {_said(row)}{otherwise(row, varied)}" for row in claims.itertuples()
+        f"- {row.statement} {_said(row)}{otherwise(row, table_of_claims, varied)}"
+        for row in claims.itertuples()
     ]
     return "\n\n".join(
         [
@@ -119,9 +127,9 @@ def block(scale: str, folder: str, plan: str, read: Callable[[str], str]) -> str
             f"*{table['caption']}*",
             f"The paper's claims, judged by rules that [the plan]({plan}) fixed before the "
             "runs that count. What is compared is what was published: its arms differ in their "
-            "schedules and learning rates as well; what of a difference is theirs, the finding on "
-            "rules and schedules says. In brackets intervals, wider than those above, "
-            f"since they allow for {len(judged)} claims being judged at once (Holm's correction):",
+            f"schedules and learning rates as well.{theirs} In brackets intervals, wider than "
+            f"those above, since they allow for {len(judged)} claims being judged at once (Holm's "
+            "correction):",
             "\n".join(judged),
         ]
     )

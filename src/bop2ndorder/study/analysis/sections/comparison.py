@@ -14,7 +14,7 @@ from ..statistics import Model, over_seeds
 from ..style import panels
 from .costs import cost_table
 from .curves import line_styles
-from .effects import apart, model_of, spoken
+from .effects import apart, model_of, single, spoken
 from .learning import convergence, flip_rates
 from .reaching import images_table, sooner
 
@@ -69,22 +69,21 @@ def _finding(records: Records, runs: pd.DataFrame, model: Model) -> str:
     if not means.keys() >= {BIASED, BOP}:
         best = max(means, key=means.__getitem__)
         return f"{spoken(best)} is the most accurate of {len(means)}"
-    found = model.contrast({cells[BIASED]: 1.0, cells[BOP]: -1.0})
-    if min(model.n[cells[name]] for name in (BIASED, BOP)) < 2:
-        # The spread would be that of other settings, or even of another network.
-        found = replace(found, se=np.nan)
-    text = apart(found, BIASED, BOP)
+    text = _apart(model, cells, BIASED, BOP)
     text = f"in {records.measured} after the last epoch {text}"
     if records.curve == "val_accuracy":  # how soon a run knows its own images by heart says little
         pair = runs[runs["label"].isin([BIASED, BOP]) & ~runs["missing"].astype(bool)]
         pace = sooner(records, pair, BIASED, BOP)
         text = f"{text}; {pace}" if pace else text
-    corrections = [
-        apart(model.contrast({cells[name]: 1.0, cells[BIASED]: -1.0}), name, BIASED)
-        for name in CORRECTIONS
-        if name in means
-    ]
+    corrections = [_apart(model, cells, name, BIASED) for name in CORRECTIONS if name in means]
     return ". ".join([text, "; ".join(corrections)] if corrections else [text])
+
+
+def _apart(model: Model, cells: dict[str, tuple], of: str, against: str) -> str:
+    """A difference in words; without an interval where one side has one seed."""
+    weights = {cells[of]: 1.0, cells[against]: -1.0}
+    found = model.contrast(weights)
+    return apart(replace(found, se=np.nan) if single(model, weights) else found, of, against)
 
 
 def final(records: Records) -> pd.DataFrame:

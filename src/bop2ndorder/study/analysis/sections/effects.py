@@ -100,6 +100,22 @@ def spoken(name: str) -> str:
     return f"{first} ({rest})" if rest else name
 
 
+def contrast_cell(model: Model | None, weights: Mapping[Hashable, float]) -> str:
+    """A contrast as `effect_cell` has it; of a single seed an arm that is said, not an interval.
+
+    That would be by the spread of other arms, or even of another network.
+    """
+    found = contrast_of(model, weights)
+    if pd.isna(found.estimate) or not single(model, weights):
+        return effect_cell(found.estimate, found.low, found.high)
+    return f"{signed(found.estimate)} (one seed)"
+
+
+def single(model: Model, weights: Mapping[Hashable, float]) -> bool:
+    """Whether an arm of a contrast has one seed only."""
+    return min(model.n[arm] for arm in weights) < 2
+
+
 def apart(found: Contrast, of: str, against: str) -> str:
     """A difference in words: Bop is 2.1 points below latent weights [−3.2 to −1.0].
 

@@ -9,12 +9,13 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 
-from ..exhibits import Exhibits, Picture, Table, accuracy_cell, listed, mean_cell
+from ...config.settings import CLASSES
+from ..exhibits import Exhibits, Picture, Table, accuracy_cell, listed, mean_cell, signed
 from ..names import OPTIMIZERS, number_text
 from ..records import ACCURACY, Records
 from ..statistics import Model, difference, joined, over_seeds, robustness
 from ..style import ink_on, panels
-from .effects import apart, contrast_of, effect_cell, effect_row, model_of, spoken
+from .effects import apart, contrast_of, effect_cell, effect_row, model_of, paired, spoken
 
 SIGN, BOP, SECOND = "sign", "bop", "bop2ndorder"
 NAMES = {SIGN: OPTIMIZERS["sign"], BOP: OPTIMIZERS["bop"], SECOND: OPTIMIZERS["biased"]}
@@ -22,7 +23,6 @@ STEPS = "threshold (steps of m)"
 # What the history says of the last epoch, where it says it.
 AUDIT = {"off": "off (%)", "wait": "held per flip", "threshold_steps": "counted (steps of m)"}
 DRAWN = ("off", "wait")
-CHANCE = 10  # percent: all data sets here have 10 classes, but for ImageNet, which has no grid
 GIVEN = (
     "Bop's thresholds are in steps of m because it is given the size of a typical gradient, which "
     "Bop2ndOrder claims to find by itself."
@@ -59,30 +59,45 @@ def finding(records: Records) -> str:
                 for sign in (1, -1)
             ]
             text += f"; seeds alone would give {alone[0]:.1f} and {alone[1]:.1f}"
-    apart_by = _by_threshold(labelled.runs, model, weights)
-    return " ".join([f"{text}.", *apart_by, *_counted(cells(records)), GIVEN])
+    table = cells(records)
+    more = [*_by_threshold(records), *_by_cell(table), *_counted(table)]
+    return " ".join([f"{text}.", *more, GIVEN])
 
 
-def _by_threshold(runs: pd.DataFrame, model: Model | None, weights: dict[str, float]) -> list[str]:
-    """In a sentence: the difference at each threshold, which a mean over all of them hides."""
-    times = runs.drop_duplicates("arm").set_index("arm")["times"]
+def _by_threshold(records: Records) -> list[str]:
+    """In a sentence: the difference at each threshold, by one value a seed, its mean over gammas.
+
+    The mean over all thresholds hides it, and cells are no repetitions.
+    """
+    runs = _cells_of(records).dropna(subset=[records.accuracy])
     said = []
-    for value in sorted({times[cell] for cell in weights}):
-        sides = [
-            [cell for cell in weights if times[cell] == value and sign * weights[cell] > 0]
-            for sign in (1, -1)
-        ]
-        found = contrast_of(model, difference(*sides))
-        if not all(sides) or pd.isna(found.estimate):
+    for times, here in runs[runs["arm"] != SIGN].groupby("times"):
+        sides = [here[here["arm"] == arm] for arm in (SECOND, BOP)]
+        found = paired(*sides, records.accuracy)
+        if pd.isna(found["difference"]):
             return []
-        cell = effect_cell(found.estimate, found.low, found.high)
-        said.append(f"{cell} at {number_text(value)}")
+        cell = effect_cell(found["difference"], found["low"], found["high"])
+        said.append(f"{cell} at {number_text(times)}")
     if len(said) < 2:
         return []
     return [
-        "Taken apart by threshold, in steps of m, which was not planned, the difference is "
-        f"{listed(said)}."
+        "Taken apart by threshold, in steps of m, which was not planned, the mean difference over "
+        f"gammas is {listed(said)}."
     ]
+
+
+def _by_cell(table: pd.DataFrame) -> list[str]:
+    """In a sentence: how far apart cells are."""
+    means = table.pivot(index=["gamma", "times"], columns="arm", values="mean")
+    means = means.reindex(columns=[SECOND, BOP]).dropna()
+    if means.empty:
+        return []
+    away = (means[SECOND] - means[BOP]).sort_values()
+    ends = [
+        f"{signed(points)} (gamma {number_text(gamma)}, threshold {number_text(times)})"
+        for (gamma, times), points in away.iloc[[0, -1]].items()
+    ]
+    return [f"By cell it goes from {' to '.join(ends)}."]
 
 
 def _counted(table: pd.DataFrame) -> list[str]:
@@ -111,7 +126,8 @@ def cells(records: Records) -> pd.DataFrame:
 
     Returns:
         arm, gamma, times (the threshold in steps of m; 0 for the sign rule), those of `over_seeds`,
-        off (share of all weights that are due after a step), wait (steps) and threshold_steps (the
+        off (share of all weights that are due after a step), wait (off by the flip rate) and
+        threshold_steps (the
         threshold in steps of m, as counted), of the last epoch, mean over seeds; empty where
         records do not say.
     """
@@ -216,7 +232,7 @@ def cells_table(records: Records) -> Table:
 
 
 def heat_maps(records: Records) -> Picture | None:
-    """Rows: rules, each with the row of the sign rule; columns: accuracy, off, wait."""
+    """Rows: rules, each with that of the sign rule; columns: accuracy, off, held per flip."""
     table = cells(records)
     if table["mean"].isna().all():
         return None
@@ -242,7 +258,7 @@ def heat_maps(records: Records) -> Picture | None:
         f"{records.measured.capitalize()} after the last epoch, mean over seeds; at a threshold "
         f"of 0 both rules are the sign rule, trained once.{beside} {GIVEN} Empty where nothing "
         "is held back, or flips, or a record is missing. By chance accuracy is "
-        f"{CHANCE} %.",
+        f"{100 / CLASSES[records.runs['source'].iloc[0]]:g} %.",
         "Grids of coloured cells, threshold down and gamma across, a row of grids for each rule: "
         f"{', '.join(known.values())}. Accuracy goes from {low:.1f} to {high:.1f} %.",
         figure,
@@ -257,7 +273,7 @@ def _written(value: float, name: str) -> str:
 
 
 def _colours(values: pd.Series, name: str) -> Normalize:
-    """One scale for both rules; of a wait, a logarithmic one."""
+    """One scale for both rules; of what is held per flip, a logarithmic one."""
     positive = values[values > 0]
     if name == "wait" and len(positive):
         return LogNorm(positive.min(), max(positive.max(), positive.min() * 1.01))

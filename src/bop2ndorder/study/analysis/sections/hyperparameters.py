@@ -8,12 +8,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from ...config.settings import Settings
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell
 from ..names import COLOURS, OPTIMIZERS, SYMBOLS, number_text, schedule_start, schedule_text
 from ..records import ACCURACY, HYPERPARAMETERS, Records
 from ..statistics import over_seeds, robustness
 from ..style import legend_below, panels
-from .audits import LITTLE
+from .audits import LITTLE, SUM, gamma_total
 from .curves import LINE, band
 
 
@@ -40,14 +41,26 @@ def finding(records: Records) -> str:
         return ""
     chance = "; with one seed a value, chance alone moves it, too" if along["n"].max() < 2 else ""
     text = f"Varied one at a time, accuracy moves by {', '.join(said)}{chance}."
+    return f"{text}{_inactive(records)}"
+
+
+def _inactive(records: Records) -> str:
+    """In a sentence: which hyperparameters do nothing, since no threshold holds anything."""
     held = _held(records)
-    if held < LITTLE:
-        text += (
-            f" The threshold of none of them holds back more than {held:.2g} % of the weights that "
-            "would flip without it: all are the sign rule, and what is flat here is not robust, "
-            "but inactive."
-        )
-    return text
+    if records.missing or not held < LITTLE:
+        return ""
+    text = (
+        f" No threshold of these settings holds back more than {held:.2g} % of the weights that "
+        "would flip in a step without it: all are the sign rule, to which sigma and threshold are "
+        "nothing"
+    )
+    settings = [
+        Settings.model_validate({**json.loads(setting), "seed": 0})
+        for setting in records.runs["setting"].unique()
+    ]
+    if all(gamma_total(one) < SUM for one in settings):
+        text += ", nor is gamma, since m forgets no gradient"
+    return f"{text}. That accuracy hardly depends on them here is no robustness."
 
 
 def _held(records: Records) -> float:

@@ -62,7 +62,8 @@ def finding(records: Records) -> str:
 
 def _ends(rows: pd.DataFrame, column: str, written: Callable[[float], str], unit: str = "") -> str:
     """The least and the most of a column, each with the setting that has it."""
-    ends = rows.sort_values(column).iloc[[0, -1] if len(rows) > 1 else [0]]
+    known = rows.dropna(subset=column).sort_values(column)  # none per flip where nothing flips
+    ends = known.iloc[[0, -1] if len(known) > 1 else slice(0, 1)]
     return " to ".join(
         f"{written(value)}{unit} ({name})"
         for value, name in zip(ends[column], ends["name"], strict=True)

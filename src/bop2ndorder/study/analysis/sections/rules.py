@@ -27,22 +27,22 @@ FIRST = {
     "the rule at Bop's schedule": ("bop_exponential", "sign_exponential"),
     "gamma's schedule under the sign rule": ("sign_exponential", SIGN),
 }
-NOT_TRAINED = (
-    "No arm of this experiment is Bop2ndOrder as published in 5.2; how nearly that is the sign "
-    "rule, the experiment on the mechanism counts."
-)
 SECOND = {
     "the learning rate": (BOP, "bop_exponential"),
     "gamma's schedule under Bop's rule": ("bop_exponential", "bop_polynomial"),
     "the rule at 5.2's schedule": ("bop_polynomial", SIGN),
 }
+PATHS = {"first the rule": FIRST, "first the schedule": SECOND}
+NOT_TRAINED = (
+    "No arm of this experiment is Bop2ndOrder as published in 5.2; how nearly that is the sign "
+    "rule, the experiment on the mechanism counts."
+)
 EXPLAINED = (
     "in points, of one model with arms and seeds and one residual variance; in brackets the 95 % "
     "interval. n: seeds of the arm that has the fewest. Last, where the half-width exceeds "
     f"{MAIN:g} (main effects) or {STEP:g} points (steps): the seeds an arm that would narrow it to "
     "that."
 )
-PATHS = {"first the rule": FIRST, "first the schedule": SECOND}
 
 
 def exhibits(records: Records) -> Exhibits:
@@ -66,7 +66,8 @@ def finding(records: Records) -> str:
     said = apart(whole, "the sign rule with 5.2's schedules", "Bop as published")
     if not said:
         return ""
-    seeds = f"{min(model.n.values())} seeds an arm"
+    counts = sorted({min(model.n.values()), max(model.n.values())})
+    seeds = f"{' to '.join(map(str, counts))} seed{'s' * (counts[-1] > 1)} an arm"
     text = f"In {records.measured} after the last epoch, {seeds}, {said}. {NOT_TRAINED}"
     if path := _by_steps(model):
         text += f" Changed one at a time: {path}."
@@ -84,7 +85,10 @@ def _pace(records: Records) -> list[str]:
     model = model_of(records, metric=records.curve) if records.held_out else None
     if not (path := _by_steps(model)):
         return []
-    said = [f"In the mean over all epochs, by which C1 is judged, the same steps are {path}."]
+    said = [
+        "In the mean over all epochs, by which C1 is judged, and which was not planned here, the "
+        f"same steps are {path}."
+    ]
     names = {"exponential": "Bop's schedule", "polynomial": "5.2's"}
     rules = [
         (contrast_of(model, _step(f"bop_{gamma}", f"biased_{gamma}")), name)

@@ -8,10 +8,10 @@ from matplotlib.lines import Line2D
 from ..exhibits import Exhibits, Picture, Table, accuracy_cell, signed
 from ..names import OPTIMIZERS, SCHEDULES, Names, coloured, schedule_kind, slug
 from ..records import ACCURACY, HYPERPARAMETERS, Records
-from ..statistics import Contrast, difference, over_seeds
+from ..statistics import difference, over_seeds
 from ..style import legend_below, panels
 from .curves import LINE, describe_curve, draw_curves, history_of
-from .effects import apart, contrast_of, effect_cell, model_of, paired
+from .effects import apart, contrast_cell, contrast_of, model_of, paired
 
 SCHEDULED = (*HYPERPARAMETERS, "lr")
 TARGETS = Names(lr="learning rate")
@@ -47,17 +47,18 @@ def finding(records: Records) -> str:
     model = model_of(replace(records, runs=runs.assign(arm=kinds)))
     optimizers = list(dict.fromkeys(runs["optimizer"]))
 
-    def less_none(kind: str) -> Contrast:
+    def less_none(kind: str) -> dict[str, float]:
         sides = [[f"{name}/{one}" for name in optimizers] for one in (kind, "none/none")]
-        return contrast_of(model, difference(*sides))
+        return difference(*sides)
 
-    said = apart(less_none("all/polynomial"), "accuracy", "that without a schedule")
+    whole = contrast_of(model, less_none("all/polynomial"))
+    said = apart(whole, "accuracy", "that without a schedule")
     if not said:
         return ""
     text = f"With polynomial schedules on gamma, sigma, threshold and the learning rate {said}"
     for kind, words in OTHERS.items():
-        if not pd.isna((found := less_none(kind)).estimate):
-            text += f"; {words} {effect_cell(found.estimate, found.low, found.high)} points"
+        if not pd.isna(contrast_of(model, less_none(kind)).estimate):
+            text += f"; {words} {contrast_cell(model, less_none(kind))} points"
     return f"{text}."
 
 

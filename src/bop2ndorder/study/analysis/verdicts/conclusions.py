@@ -21,7 +21,7 @@ def conclusions(table: pd.DataFrame, varied: pd.DataFrame | None = None) -> list
     found = [
         _of_claim(row, table)
         + _beside(row, table)
-        + otherwise(row, varied)
+        + otherwise(row, table, varied)
         + _secondary(row, table)
         for row in statements(table).itertuples()
     ]
@@ -63,7 +63,7 @@ def _beside(row, table: pd.DataFrame) -> str:
     )
 
 
-def otherwise(row, varied: pd.DataFrame | None) -> str:
+def otherwise(row, table: pd.DataFrame, varied: pd.DataFrame | None) -> str:
     """What other ways of judging a claim that is judged would have said.
 
     Which lead to another verdict; and where it stays undecided, what could have been found by one
@@ -78,20 +78,23 @@ def otherwise(row, varied: pd.DataFrame | None) -> str:
         why = by_way.loc[BY_SEED, "why"]
         said = f" Were each seed counted as one value, {why}." if why != row.why else ""
     other = ways[ways["verdict"] != row.verdict]
-    by = pd.Series([_otherwise(one, row) for one in other.itertuples()], other.index, dtype=str)
+    by = pd.Series(
+        [_otherwise(one, row, table) for one in other.itertuples()], other.index, dtype=str
+    )
     found = [f"{verdict} ({'; '.join(how)})" for verdict, how in other.groupby(by)["variation"]]
     return said + (f" Judged otherwise it would be {' or '.join(found)}." if found else "")
 
 
-def _otherwise(way, row) -> str:
+def _otherwise(way, row, table: pd.DataFrame) -> str:
     """Another verdict, how small its effect is, and which comparison it hangs on."""
     small = f", {way.why}" if way.why and way.verdict in (SUPPORTED, CONTRADICTED) else ""
     if not way.open:
         return way.verdict + small
+    part = table[(table["claim"] == row.claim) & (table["comparison"] == way.open)]
+    innocent = row.verdict == CONTRADICTED and (part["verdict"] != CONTRADICTED).all()
     name = way.open.replace("_", " ")
-    rests = row.verdict == CONTRADICTED and name not in row.why
-    of_it = f" for its comparison {name}{', which does not contradict it' if rests else ''}"
-    return way.verdict + of_it
+    which = ", which does not contradict it" if innocent else ""
+    return f"{way.verdict} for its comparison {name}{which}"
 
 
 def _secondary(row, table: pd.DataFrame) -> str:

@@ -58,7 +58,8 @@ def forest(table: pd.DataFrame) -> Picture | None:
         "Every comparison",
         "Diamonds: the primary comparison of a claim, which decides it. Circles: secondary ones, "
         "which decide nothing. Thick lines: intervals of 95 %; thin ones: after Holm's "
-        "correction; arrows: they go on. What lies to the right of the line speaks for the claim. "
+        "correction; arrows: they go on, or lie beyond the axis; the numbers stand beside. What "
+        "lies to the right of the line speaks for the claim. "
         "On the right verdicts, of secondary comparisons above 0 or below 0; or how many of the "
         "planned seeds are there, without which nothing is decided. "
         f"Shaded: differences below the margin, {points(margin)}, which count as none.",
@@ -129,6 +130,7 @@ def _draw(axes: Axes, lines: list, part: pd.DataFrame) -> None:
         if line.primary:
             _interval(axes, y, line.holm_low, line.holm_high, 1, colour)
         _interval(axes, y, line.low, line.high, 2.6, colour)
+        _interval(axes, y, line.estimate, line.estimate, 2.6, colour)
         marker = {"marker": "D", "markersize": 5} if line.primary else {"marker": "o"}
         axes.plot(line.estimate, y, color=colour, markeredgecolor="white", **marker)
 
@@ -154,6 +156,8 @@ def _edge_of_points(part: pd.DataFrame) -> float:
     primary = part[part["primary"].astype(bool)]
     limits = [primary[name].abs() for name in ("low", "high", "holm_low", "holm_high")]
     ends = pd.concat(limits, axis=1).max(axis=1).dropna()
+    if ends.empty:
+        return 1.15 * max(part["estimate"].abs().max(), part["margin"].max())
     usual = ends[ends <= FAR * ends.median()]
     return 1.15 * max(usual.max() if len(usual) else ends.max(), part["margin"].max())
 
