@@ -78,6 +78,31 @@ def test_what_thresholds_do_is_what_was_counted():
     ), "a tenth as many"
 
 
+def test_whether_the_versions_of_5_2_are_equal_is_what_was_measured():
+    page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())
+    claims = pd.read_csv("results/small/claims.csv").set_index("comparison")
+    for name, words in (
+        ("biased_corrected", "biased less corrected"),
+        ("biased_adam", "biased less Adam's correction"),
+        ("corrected_adam", "corrected less Adam's correction"),
+    ):
+        row = claims.loc[name]
+        found, low, high = (
+            short(row[end], "+").replace("−", "-") for end in ("estimate", "low", "high")
+        )
+        assert f"{words} {found} points ({low} to {high}), {row['verdict']}" in page
+        assert row["n"] == 16 and "with 16 seeds each" in page and row["margin"] == 1
+    runs = pd.read_csv("results/small/cifar10/runs.csv")
+    held = [
+        (100 * history["off"] / history["due"]).max()
+        for history in (
+            pd.read_csv(f"results/small/runs/{run}/history.csv")
+            for run in runs.loc[runs["arm"] == "biased", "run"]
+        )
+    ]
+    assert f"biased one held at most {max(held):.2f} % of the due weights in any epoch" in page
+
+
 def test_bop_s_threshold_in_steps_of_m_is_what_was_counted():
     page = " ".join((DOCS / "flips.md").read_text(encoding="utf-8").split())
     runs = pd.read_csv("results/small/rules/runs.csv")
