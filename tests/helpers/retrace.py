@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from by_hand import (
     equivalence,
     fitted,
@@ -19,12 +18,11 @@ from by_hand import (
     holm,
     log_ratio,
     mean_limits,
+    multiply_accumulates,
     spreads,
     t_limits,
 )
 from scipy import stats
-
-from bop2ndorder.networks import build
 
 # What the study says, not what a run found.
 SETTINGS = {
@@ -337,20 +335,3 @@ class Trace:
         if least == most:
             found["estimate"] = statistics.fmean(least)
         return {**{name: math.exp(value) for name, value in found.items()}, "n": len(seeds)}
-
-
-def multiply_accumulates(network: dict, size: int) -> int:
-    """Of the forward pass of an image, layer by layer as it runs; 10 classes, as all sets here."""
-    found = []
-
-    def note(layer, inputs, output):
-        per_output = layer.weight.numel() // layer.weight.shape[0]
-        found.append(per_output * output.numel())
-
-    built = build(num_classes=10, image_size=size, latent=False, **network).eval()
-    for layer in built.modules():
-        if getattr(layer, "weight", None) is not None and layer.weight.dim() > 1:
-            layer.register_forward_hook(note)
-    with torch.no_grad():
-        built(torch.zeros(1, 3, size, size))
-    return sum(found)

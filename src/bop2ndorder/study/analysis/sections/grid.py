@@ -127,9 +127,8 @@ def cells(records: Records) -> pd.DataFrame:
     Returns:
         arm, gamma, times (the threshold in steps of m; 0 for the sign rule), those of `over_seeds`,
         off (share of all weights that are due after a step), wait (off by the flip rate) and
-        threshold_steps (the
-        threshold in steps of m, as counted), of the last epoch, mean over seeds; empty where
-        records do not say.
+        threshold_steps (the threshold in steps of m, as counted), of the last epoch, mean over
+        seeds; empty where records do not say.
     """
     runs = _cells_of(records).merge(_last_audit(records), on="run", how="left")
     keys = ["arm", "gamma", "times"]
