@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import made_up, write_records
+from synthetic import made_up, told, write_records
 
 from bop2ndorder.study.analysis import analyse
 from bop2ndorder.study.analysis.exhibits import interval
@@ -182,7 +182,7 @@ def test_without_any_record_there_are_tables_and_no_figures(study, tmp_path, nam
     analyse(name, study.entries("quick"), tmp_path, "quick")
     shown = json.loads((tmp_path / name / "exhibits.json").read_text())
     assert {exhibit["kind"] for exhibit in shown["exhibits"]} == {"table"}
-    assert shown["finding"] == ""
+    assert shown["finding"] == []
     assert len(shown["missing"]) == len({e.run.id for e in study.entries("quick", name)})
     assert not list((tmp_path / name).glob("*.png"))
     summarise(study.entries("quick", name), tmp_path, "quick")
@@ -205,7 +205,7 @@ def test_some_records_are_enough(study, tmp_path, name, there):
     # Of one record nothing can be less than another.
     compares = name in ("rules", "grid", "length") and there == "one"
     assert bool(rounded(section_of(name).load().headline(records))) != compares
-    said = section_of(name).load().finding(records)
+    said = told(section_of(name).load(), records)
     assert said == "" or said[-1] == "." and "nan" not in said
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from studies import ROOT, keep, read
-from synthetic import write_records
+from synthetic import told, write_records
 
 from bop2ndorder.study.analysis.exhibits import Picture
 from bop2ndorder.study.analysis.records import load_records
@@ -66,10 +66,34 @@ def test_sections_show_what_params_yaml_accepts(tmp_path, experiment, changes, s
     shown = exhibits_of(records)
     section = section_of(experiment).load()
     section.headline(records)
-    assert said in " ".join([section.finding(records), *map(text_of, shown.values())])
+    assert said in " ".join([told(section, records), *map(text_of, shown.values())])
 
 
 JUDGED = ("normalization", "hyperparameters", "schedules", "rules", "length", "grid", "noise_floor")
+
+
+LEFT_OUT = [
+    ("grid", ["bop"]),
+    ("grid", ["bop2ndorder"]),
+    ("length", ["biased_12", "biased_40", "biased_gamma_12"]),
+    ("rules", ["bop_published"]),
+    ("cifar10", ["bop"]),
+]
+
+
+@pytest.mark.parametrize(("experiment", "arms"), LEFT_OUT)
+def test_what_needs_an_arm_that_a_scale_leaves_out_is_not_said(tmp_path, experiment, arms):
+    document = keep(read(ROOT), experiment)
+    sizes = document["scales"]["quick"]["experiments"][experiment]
+    sizes["arms"] = {**sizes.get("arms", {}), **dict.fromkeys(arms)}
+    entries = check(document).entries("quick")
+    write_records(entries, tmp_path)
+    records = load_records(entries, tmp_path, "quick")
+    section = section_of(experiment).load()
+    assert exhibits_of(records)["runs"]
+    section.headline(records)
+    if experiment != "cifar10":  # whose other arms are compared all the same
+        assert told(section, records) == ""
 
 
 @pytest.mark.parametrize("experiment", JUDGED)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
-from synthetic import COLUMN, NOISE, made_up, records_of, write_records
+from synthetic import COLUMN, NOISE, made_up, records_of, told, write_records
 
 from bop2ndorder.study.analysis.exhibits import signed
 from bop2ndorder.study.analysis.records import load_records
@@ -40,32 +40,58 @@ def test_the_slope_weighs_lengths_by_their_seeds():
     slope, _ = np.polyfit([1, 2, 3], [1, 3, 6], 1, w=np.sqrt([6, 4, 1]))
     [found] = rows.loc[rows["kind"] == "slope", "estimate"]
     assert found == pytest.approx(slope)
-    said = length.finding(length_records())
+    said = told(length, length_records())
     assert re.search(
-        r"comes to \+1.0 \(.+\) points after 10 epochs \(6 seeds\) and \+6.0 \(.+\) points after "
-        r"1000 epochs \(1 seed\); per ten times as many epochs it changes by ", said,
+        r"comes to \+1.0 \(.+\) points after 10 epochs \(6 seeds\), \+3.0 \(.+\) after 100 "
+        r"\(4 seeds\) and \+6.0 after 1000 \(1 seed\); per ten times as many epochs it changes by ",
+        said,
     )  # fmt: skip
 
 
 def test_of_two_lengths_that_hardly_differ_and_of_one_seed_no_slope_is_said():
     arms = {"bop_4": [60, 61, 60.5], "biased_4": [62, 62.5, 63], "bop_8": [61, 62, 61.5],
             "biased_8": [62, 62.8, 63.1]}  # fmt: skip
-    said = length.finding(
-        records_of("length", arms, epochs=dict(zip(arms, (4, 4, 8, 8), strict=True)))
+    said = told(
+        length, records_of("length", arms, epochs=dict(zip(arms, (4, 4, 8, 8), strict=True)))
     )
-    assert "after 8 epochs (3 seeds)" in said and "ten times" not in said
+    assert "after 8 (3 seeds)" in said and "ten times" not in said
     alone = {arm: values[:1] for arm, values in arms.items()}
     epochs = dict(zip(arms, (4, 4, 400, 400), strict=True))
-    said = length.finding(records_of("length", alone, epochs=epochs))
-    assert said.endswith("+2.0 points after 4 epochs (1 seed) and +1.0 points after 400 epochs "
-                         "(1 seed).")  # fmt: skip
+    said = told(length, records_of("length", alone, epochs=epochs))
+    assert said.endswith("+2.0 points after 4 epochs (1 seed) and +1.0 after 400 (1 seed).")
+
+
+def test_how_soon_is_told_beside_where_it_ends():
+    """Bop learns 60, 70 and 80 %, biased 0, 40 and 80 %: 30 points apart in the mean, 0 in the end.
+
+    At the longer length Bop's three epochs are 10 points lower than that.
+    """
+    curves = {"bop": [0.6, 0.7, 0.8], "biased": [0.0, 0.4, 0.8], "late": [0.5, 0.6, 0.7]}
+    rows, history = [], {}
+    for epochs, of_bop in ((3, "bop"), (30, "late")):
+        for name, curve in (("bop", of_bop), ("biased", "biased")):
+            for seed, noise in enumerate(NOISE[:3]):
+                run = f"{name}{epochs}seed{seed}"
+                history[run] = [accuracy + noise / 100 for accuracy in curves[curve]]
+                row = {"arm": f"{name}_{epochs}", "run": run, "seed": seed, "epochs": epochs}
+                rows.append({**row, COLUMN: 80 + noise})
+    records = made_up("length", rows, history)
+    assert re.search(
+        r"comes to .?0.0 \(.+\) points after 3 .+ not planned here, it is −30.0 \(.+\) points "
+        r"after 3 epochs \(3 seeds\) and −20.0 \(.+\) after 30 \(3 seeds\); per ten times as many "
+        r"epochs it changes by \+10.0 ", told(length, records),
+    )  # fmt: skip
+    assert length.pace_table(records).numbers["estimate"].tolist() == pytest.approx([-30, -20, 10])
+    on_all = [{**row, "train_on": "all", "test_top1_percent": row[COLUMN]} for row in rows]
+    on_all = made_up("length", on_all, history)
+    assert length.pace_table(on_all) is None and "In the mean" not in told(length, on_all)
 
 
 def test_one_length_alone_has_no_slope():
     records = records_of("length", {"bop_5": [60.0, 61.0], "biased_5": [62.0, 63.0]},
                          epochs={"bop_5": 5, "biased_5": 5})  # fmt: skip
     assert set(length.differences(records)["kind"]) == {"difference"}
-    assert length.finding(records).startswith("After 5 epochs Bop2ndOrder (biased) is 2.0 points")
+    assert told(length, records).startswith("After 5 epochs Bop2ndOrder (biased) is 2.0 points")
 
 
 def test_how_many_times_as_many_images_in_words(monkeypatch):
@@ -77,13 +103,13 @@ def test_how_many_times_as_many_images_in_words(monkeypatch):
     rows = [{**row, "test_top1_percent": row[COLUMN]} for row in rows]
     curves = {"bop": [0.2, 0.4, 0.6, 0.64], "biased": [0.2, 0.5, 0.52, 0.54]}
     records = made_up("cifar10", rows, curves)
-    said = comparison.finding(records)
+    said = told(comparison, records)
     few = "accuracy after the last epoch Bop2ndOrder (biased) is 2.0 points below Bop (too few "
     assert few in said
     assert said.endswith("Bop needs 1.2 times as many images as Bop2ndOrder (biased) to reach a "
                          "validation accuracy of 50 %.")  # fmt: skip
     own = made_up("imagenet", [{**row, "train_on": "all"} for row in rows], curves)
-    assert few in comparison.finding(own) and "images" not in comparison.finding(own)
+    assert few in told(comparison, own) and "images" not in told(comparison, own)
     ratio = Contrast(np.log(1.3), 0.7, 2)  # log of the interval's ends: 0.2624 -+ 3.0119
     monkeypatch.setattr(Model, "contrast", lambda *_: ratio)
     again = sooner(records, records.runs.assign(label=["a", "b"]), "a", "b")
@@ -107,20 +133,20 @@ def test_versions_with_bias_correction_are_held_against_the_biased_one():
     records = made_up("cifar10", rows)
     model = Model.of(pd.DataFrame(rows), "test_top1_percent", "optimizer")
     half = model.contrast({"adam": 1.0, "biased": -1.0})
-    said = comparison.finding(records)
+    said = told(comparison, records)
     assert (
         f"; Bop2ndOrder (Adam's correction) is 1.0 points below Bop2ndOrder (biased) "
         f"[{signed(half.low)} to {signed(half.high)}]"
     ) in said
     assert ". Bop2ndOrder (corrected) is 0.0 points above Bop2ndOrder (biased) [" in said
     few = records.runs["run"].isin(["corrected1", "corrected2", "bop0", "bop1"])
-    single = comparison.finding(replace(records, runs=records.runs[~few]))
+    single = told(comparison, replace(records, runs=records.runs[~few]))
     for name in ("Bop (too", "Bop2ndOrder (biased) (too"):
         assert f"above {name} few seeds" in single or f"below {name} few seeds" in single
     assert f"[{signed(half.low)} to " not in single and "Adam's correction) is" in single
     gone = records.runs["optimizer"] == "adam"
     records.runs.loc[gone, ["test_top1_percent", "missing"]] = [np.nan, True]
-    assert "Adam" not in comparison.finding(records)
+    assert "Adam" not in told(comparison, records)
 
 
 def test_what_schedules_bring_is_said_of_pairs_of_seeds():
@@ -135,16 +161,16 @@ def test_what_schedules_bring_is_said_of_pairs_of_seeds():
     ]
     rows.append({**fixed, "gamma": decay, COLUMN: 20.0, "optimizer": "biased", "seed": 0})
     low, high = ttest_rel(scheduled, without).confidence_interval(0.95)
-    assert schedules.finding(made_up("schedules", rows)) == (
+    assert told(schedules, made_up("schedules", rows)) == (
         "With polynomial schedules on gamma, sigma, threshold and the learning rate accuracy is "
         f"1.5 points above that without a schedule [{signed(low)} to {signed(high)}]."
     )
     alone = [{**fixed, "lr": decay, COLUMN: 52.0, "optimizer": "biased", "seed": 10}]
-    said = schedules.finding(made_up("schedules", rows + alone))
+    said = told(schedules, made_up("schedules", rows + alone))
     assert re.search(
         r"; the learning rate's alone changes it by \+2\.\d \(one seed\) points\.$", said
     )
-    said = schedules.finding(made_up("schedules", [*rows, *alone, {**alone[0], "seed": 11}]))
+    said = told(schedules, made_up("schedules", [*rows, *alone, {**alone[0], "seed": 11}]))
     assert re.search(
         r"; the learning rate's alone changes it by \+1\.\d \(.+ to .+\) points\.$", said
     )
@@ -161,7 +187,7 @@ def test_axes_along_which_no_threshold_holds_anything_are_inactive(tmp_path):
     def said(held, **columns):
         history = records.history.assign(due=0.1, off=0.1 * held)
         runs = records.runs.assign(**columns)
-        return hyperparameters.finding(replace(records, runs=runs, history=history))
+        return told(hyperparameters, replace(records, runs=runs, history=history))
 
     assert "holds back more than 0.5 % of the weights" in said(0.005)
     assert "sigma and threshold are nothing, nor is gamma, since m forgets no gradient." in said(

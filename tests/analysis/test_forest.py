@@ -24,6 +24,8 @@ ROWS = [
      4.0, 3, 5, nan, nan, 1.0),
     ("C1", "images", False, None, "cifar10", "CIFAR-10", "images", 50, "",
      nan, 2, inf, nan, nan, 1.0),
+    ("C1", "images", False, None, "cifar10", "CIFAR-10", "images", 60, "",
+     nan, 0, inf, nan, nan, 1.0),
     ("C2", "overall", True, "It is better.", "imagenet", "", POINTS, nan, "undecided",
      nan, nan, nan, nan, nan, 1.0),
     ("C2", "small", True, None, "imagenet", SUBSET, POINTS, nan, "undecided",
@@ -58,7 +60,7 @@ def test_effects_stand_where_their_numbers_say(picture):
     # Lines: heading, first, other; heading, small.
     assert marks(points, "D")[0] == (-2.0, 1, COLOURS["contradicted"])
     assert marks(points, "o") == [(0.5, 2, OPEN)]
-    assert [y for _, y, _ in marks(images, "o")] == [1, 2]
+    assert [y for _, y, _ in marks(images, "o")] == [1, 2, 3]
     assert marks(images, "o")[0][0] == 4.0
     spans = {tuple(line.get_xdata()) for line in points.lines if len(line.get_xdata()) == 2}
     assert {(-3, -1), (-3.5, -0.5)} <= spans, "of 95 %, and after Holm's correction"
@@ -69,8 +71,9 @@ def test_what_goes_on_beyond_the_axis_has_an_arrow(picture):
     left, right = points.get_xlim()
     assert -9 < left < -3.5 and {x for x, _, _ in marks(points, "<>")} == {left, right}
     assert images.xaxis_inverted(), "fewer images speak for the claim, and lie to the right"
-    [(end, y, _)] = marks(images, "<>")
-    assert (end, y) == (max(images.get_xlim()), 2)
+    ends = [(end, y) for end, y, _ in marks(images, "<>")]
+    most, least = images.get_xlim()
+    assert ends == [(most, 2), (least, 3), (most, 3)], "of what is unknown both"
 
 
 def test_what_lies_far_out_does_not_hide_where_the_others_end():
@@ -111,9 +114,12 @@ def test_words_stand_beside_colours_and_images_have_their_name(picture):
     assert said["first (CIFAR-10)"].get_weight() == "bold" != said["other (rules)"].get_weight()
     assert "small (Imagenette)" in said and "not recorded" in said
     assert "−2.0 (−3.0 to −1.0)" in said
-    assert {"images to 40 % (CIFAR-10)", "4.0 times as many", "at least 2.0 times"} <= set(
-        texts(images)
-    )
+    assert {
+        "images to 40 % (CIFAR-10)",
+        "4.0 times as many",
+        "at least 2.0 times",
+        "unknown",
+    } <= set(texts(images))
     assert "C1, first (CIFAR-10), −2.0 (−3.0 to −1.0), contradicted; C2, small" in picture.seen
     assert "below the margin, 1 point, which" in picture.caption
 

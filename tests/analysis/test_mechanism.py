@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from studies import ROOT, keep, read
-from synthetic import write_records
+from synthetic import told, write_records
 
 from bop2ndorder.study.analysis.records import load_records
 from bop2ndorder.study.analysis.sections import audits, mechanism
@@ -139,14 +139,14 @@ def test_rules_are_named_and_what_is_missing_is_a_dash(study, tmp_path):
     assert (
         "5.1, corrected" in shown["plane"].seen and "2 of 4 runs missing" in shown["plane"].caption
     )
-    assert mechanism.finding(records) == (
+    assert told(mechanism, records) == (
         "Counted in the first 50 steps on handwritten digits. "
         "With 1 of 2 settings (5.1, corrected) the threshold holds back at most 0.0020 % of the "
         "weights that would flip in a step without it: they flip by the sign of m alone, as Bop "
         "does with a threshold of 0, and dividing by the root of the second moment does nothing. "
         "With 1 of 2 it holds back 91.3 % (Bop) of the weights that would flip in a step without "
-        "it. One that is held back step after step counts in each: to every flip there are 10 "
-        "(Bop) of them."
+        "it. A weight that is held back step after step counts in each: to every flip there are 10 "
+        "(Bop) that are held back."
     )
     assert mechanism.headline(records)["bop"].keys() == {"held", "off", "wait", "threshold_steps"}
 
@@ -156,10 +156,11 @@ def test_of_several_thresholds_the_ends_are_named(study, tmp_path):
     less = [{**row, "off": row["off"] / 10} for row in BOP]
     more = [{**row, "off": row["off"] * 1.05} for row in BOP]
     records = loaded(study, tmp_path, {"bop": BOP, "biased_5_2": less, "wide_bop": more})
-    assert mechanism.finding(records).endswith(
+    assert told(mechanism, records).endswith(
         " With 3 of 3 it holds back 9.1 % (5.2, biased) to 95.8 % (Bop, width 24) of the weights "
-        "that would flip in a step without it. One that is held back step after step counts "
-        "in each: to every flip there are 0.1 (5.2, biased) to 23 (Bop, width 24) of them."
+        "that would flip in a step without it. A weight that is held back step after step counts "
+        "in each: to every flip there are 0.1 (5.2, biased) to 23 (Bop, width 24) that are held "
+        "back."
     )
 
 
@@ -169,7 +170,7 @@ def test_a_finding_tells_bop_from_bop2ndorder_and_agrees_with_the_table(study, t
     records = loaded(study, tmp_path, {"bop": NONE, "biased_5_2": NONE, "constant_5_1": differs})
     rules = audits.facts(records).set_index("arm")["rule"]
     assert rules["constant_5_1"] == "a threshold in part"
-    assert mechanism.finding(records) == (
+    assert told(mechanism, records) == (
         "Counted in the first 50 steps on handwritten digits. "
         "With 1 of 3 settings (5.2, biased) the threshold holds back at most 0.0020 % of the "
         "weights that would flip in a step without it: they flip by the sign of m alone, as Bop "
@@ -189,8 +190,8 @@ def test_on_cifar10_held_is_set_beside_what_was_found_before(study, tmp_path):
 
 def test_without_records_or_without_audits_nothing_is_drawn(study, tmp_path):
     records = loaded(study, tmp_path / "none", {})
-    assert "plane" not in exhibits_of(records) and mechanism.finding(records) == ""
+    assert "plane" not in exhibits_of(records) and told(mechanism, records) == ""
     assert mechanism.headline(records) == {}
     blank = [{"step": 50, **dict.fromkeys(("due", "off", "threshold_steps", "disagree/sign"), "")}]
     records = loaded(study, tmp_path / "blank", {"bop": blank})
-    assert "plane" not in exhibits_of(records) and mechanism.finding(records) == ""
+    assert "plane" not in exhibits_of(records) and told(mechanism, records) == ""

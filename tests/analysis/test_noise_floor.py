@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from synthetic import made_up
+from synthetic import made_up, told
 
 from bop2ndorder.study.analysis.sections import (
     noise_floor,
@@ -56,12 +56,12 @@ def test_the_best_threshold_in_words():
         {COLUMN: 40.0, "gamma": 1e-2, "threshold": {**floor, "times": 0.0}},
         {COLUMN: 45.0, "gamma": 1e-2, "threshold": floor},
     ]
-    assert noise_floor.finding(made_up("noise_floor", rows)) == (
+    assert told(noise_floor, made_up("noise_floor", rows)) == (
         "With a constant gamma the best threshold of 2 is 2 times the noise floor, at gamma 1e-2 "
         "(45.0 %), +5.0 points from none (chosen as the best, it is rather too good)."
     )
     higher = {"gamma": 1e-2, "threshold": {**floor, "times": 3.0}}
     rows += [{COLUMN: 60.0, **higher, "seed": 0}, {COLUMN: None, **higher, "seed": 1}]
-    assert "threshold of 2 is 2 times" in noise_floor.finding(made_up("noise_floor", rows)), (
+    assert "threshold of 2 is 2 times" in told(noise_floor, made_up("noise_floor", rows)), (
         "a lucky seed is no best"
     )

@@ -20,6 +20,7 @@ from bop2ndorder.study.analysis.pages.readme import (
 from bop2ndorder.study.config import load_study
 
 README = Path("README.md")
+WAITS = '["It waits.", "For what, the report tells."]'
 CLAIMS = load_study("params.yaml").claims
 RESULTS = Path("results")
 
@@ -55,10 +56,10 @@ def results_of(folder: Path, accuracy: str, verdict: str = "undecided", why: str
     for name in SHOWN:
         (folder / name).mkdir(parents=True)
         (folder / name / "exhibits.json").write_text(
-            f'{{"title": "the {name}", "finding": "{"It waits." if name == "mechanism" else ""}"}}'
+            f'{{"title": "the {name}", "finding": {WAITS if name == "mechanism" else "[]"}}}'
         )
     (folder / "cifar10" / "exhibits.json").write_text(
-        '{"title": "one on {CIFAR}", "finding": "Bop wins.", "exhibits": ['
+        '{"title": "one on {CIFAR}", "finding": ["Bop wins."], "exhibits": ['
         '{"kind": "figure", "name": "convergence", "title": "T", "caption": "C", "seen": "S"},'
         '{"kind": "table", "name": "table", "caption": "D", "columns": ["optimizer", "sigma",'
         f'"test accuracy (%)"], "rows": [["Bop", "", "{accuracy}"]]}}]}}'
@@ -100,6 +101,9 @@ def test_block_is_replaced_and_nothing_else(tmp_path):
     other = CLAIMS["quick"].model_copy(update={"plan": plan})
     write_readme(readme, tmp_path, {"quick": other})
     assert "judged by rules that [the plan](docs/another.md) fixed" in readme.read_text()
+    readme.write_text(f"before\n\n{BEGIN}\n\n\n\n{END}\n\nafter\n")
+    write_readme(readme, tmp_path, CLAIMS)
+    assert readme.read_text() == text, "also where it had been emptied"
     readme.write_text("no place for it")
     with pytest.raises(ValueError, match="must hold the lines"):
         write_readme(readme, tmp_path, CLAIMS)

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from bop2ndorder.study.analysis.statistics import Contrast, Model, difference, welch
-from bop2ndorder.study.analysis.verdicts.rules import Primary, judge_together
+from bop2ndorder.study.analysis.verdicts.deciding import Primary, judge_together
 
 SIMULATIONS = int(os.environ.get("SIMULATIONS", "200"))
 FALSE_ALARM = 1e-4

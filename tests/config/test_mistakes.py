@@ -134,6 +134,16 @@ FILED = {
         "  paper: {defaults: {lr: {kind: exponential, start: 0.1, rate: 0.1}}}",
         "scales.paper.defaults.lr.every",
     ),
+    "a mapping that replaces the one below it": (
+        "every: 100}, threshold: 1.0e-8}\n          lr: 0.01\n      biased",
+        "every: 100}}\n          lr: 0.01\n      biased",
+        "experiments.cifar10.arms.bop.set.optimizer.threshold",
+    ),
+    "a schedule in place of a schedule": (
+        "threshold: 1.0e-8}\n          lr: 0.01\n      biased",
+        "threshold: 1.0e-8}\n          lr: {kind: polynomial, start: 1.0}\n      biased",
+        "experiments.cifar10.arms.bop.set.lr.end",
+    ),
     "the defaults where nothing sets it": ("  lr: 0.01 ", "  #", "defaults.lr"),
 }
 
@@ -155,6 +165,28 @@ def test_a_batch_of_all_images_and_a_stop_after_all_steps_are_allowed():
         with pytest.raises(ParamsError, match=f"{key}: found {allowed + 1}; must be at most"):
             check(document)
         sizes[key] -= 1
+
+
+def test_a_typo_in_an_arm_is_one_mistake(tmp_path):
+    """Were all arms left out for it, the experiment would be read as one without any."""
+    path = changed(tmp_path, ("      adam: {set: {optimizer", "      adam: {sets: {optimizer"))
+    [line] = mistakes(path)
+    assert line.startswith("experiments.cifar10.arms.adam.sets: unknown key")
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("1e-3", ": write 0.001, with a point and without quotes (YAML takes 1e-3 for text)"),
+        ('"2"', ": write 2.0, with a point"),
+        ("inf", ""),
+        ("nan", ""),
+    ],
+)
+def test_how_to_write_a_number_is_said_of_what_can_be_one(tmp_path, written, hint):
+    lines = mistakes(changed(tmp_path, ("  lr: 0.01 ", f"  lr: {written} ")))
+    [line] = [line for line in lines if line.startswith("defaults.lr")]
+    assert hint in line if hint else "write" not in line
 
 
 def test_a_setting_that_no_scale_has_is_missing_once(tmp_path):

@@ -18,6 +18,11 @@ NOISE = [0.3, -0.5, 0.2, 0.4, -0.1, -0.3]  # of six seeds
 SOURCES = {"digits": "embedded", "imagenette": "folder"}
 
 
+def told(section, records: Records) -> str:
+    """What a section finds, as one text."""
+    return " ".join(section.finding(records))
+
+
 def made_up(experiment: str, rows: list[dict], history: dict | None = None) -> Records:
     """Records without files: rows of `Records.runs`, completed, and run -> accuracy each epoch.
 

@@ -175,6 +175,8 @@ def test_the_reason_is_the_last_that_is_known(here):
     with pytest.raises(Failed), noted(work.note(run), work.run(run)):
         raise KeyError("a bug")
     assert reason() == "KeyError: 'a bug'"
+    work.note(run).write_text("")  # a kill between opening and writing
+    assert reason() == f"its data set {data}: a reason"
     with noted(work.note(run), work.run(run)):
         pass
     assert reason() == f"its data set {data}: a reason", "an attempt that works ends the note"

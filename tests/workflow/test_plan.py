@@ -36,8 +36,7 @@ def test_speeds_on_a_gpu_are_those_it_was_estimated_to_have():
         if run.settings.data.source == "imagenet":
             assert speed == 8 * 440
         elif (run.settings.network.norm, run.settings.network.width) == ("batch", 128):
-            precision = getattr(run.settings, "precision", "float32")
-            assert speed == pytest.approx(by_hand[precision], rel=0.01)
+            assert speed == pytest.approx(by_hand[run.settings.precision], rel=0.01)
 
 
 # How many images

@@ -56,6 +56,7 @@ EQUAL = [
 def test_code_that_does_the_same_trains_nothing(project):
     for _, file, old, new in EQUAL:
         path = project.folder / STUDY / file
+        assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
     moved = project.folder / STUDY / "predicting.py"
     (project.folder / STUDY / "run/predict.py").rename(moved)

@@ -18,7 +18,7 @@ class Sentence(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         given = ctx.find_root().params
-        subject = " ".join([self.name, *(v for v in ctx.params.values() if type(v) is str)])
+        subject = " ".join([self.name, *(v for v in ctx.params.values() if type(v) is str and v)])
         log = f"{re.sub(r'[^a-z0-9._-]+', '-', subject)}.txt"
         try:
             _enter(given["params"])

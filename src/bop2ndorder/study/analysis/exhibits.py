@@ -8,6 +8,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -122,6 +123,15 @@ def interval(low: float, high: float, digits: int = 1) -> str:
     if pd.isna(low):
         return "–"
     return f"{max(low, 0):.{digits}f} to {min(high, 100):.{digits}f}"
+
+
+def times_interval(low: float, high: float) -> str:
+    """An interval of how many times as many: 1.2 to 3.4, at least 2.0, at most 5.0, unknown."""
+    if pd.isna(low) or (not low and np.isinf(high)):
+        return "unknown"
+    if np.isinf(high):
+        return f"at least {times(low)}"
+    return f"{times(low)} to {times(high)}" if low else f"at most {times(high)}"
 
 
 def short(value: float, sign: str = "") -> str:

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 
 from .claims import Name
-from .overlay import Place, depth, nested
+from .overlay import Place, depth, names_itself, nested, value_at
 from .problems import brief
 from .settings import Strict
 
@@ -109,7 +109,15 @@ class Point:
 
     def origin(self, place: Place) -> Place:
         """The key in the file to mend where the value at `place` of the settings is wrong."""
-        last = max(reversed(self.layers), key=lambda layer: depth(layer.settings, place))
+        # What a mapping with a name or kind of its own replaces whole is no place to mend.
+        above = [place[:count] for count in range(1, len(place))]
+        wholes = [
+            at
+            for at, layer in enumerate(self.layers)
+            if any(names_itself(value_at(layer.settings, one)) for one in above)
+        ]
+        first = max(wholes, default=0)
+        last = max(reversed(self.layers[first:]), key=lambda layer: depth(layer.settings, place))
         if not depth(last.settings, place):  # none sets it: the defaults are the place for it
             return ("defaults", *place)
         return last.place if last.one_value else (*last.place, *place)

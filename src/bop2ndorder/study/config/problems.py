@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -74,14 +75,17 @@ def explain(error: dict[str, Any], root: type[BaseModel]) -> str:
 
 def _number_hint(found: Any, kind: str) -> str:
     """How to write a number that arrived as text."""
-    if not isinstance(found, str):
+    if not isinstance(found, str) or kind not in ("int_type", "float_type"):
         return ""
     if kind == "int_type" and found.strip().isdigit():
         return f": write {found.strip()} without quotes"
     try:
-        mantissa, e, exponent = repr(float(found)).partition("e")
+        number = float(found)
     except ValueError:
         return ""
+    if not isfinite(number):
+        return ""
+    mantissa, e, exponent = repr(number).partition("e")
     point = "" if "." in mantissa else ".0"
     written = f"{mantissa}{point}{e}{int(exponent) if e else ''}"
     return f": write {written}, with a point and without quotes (YAML takes {found} for text)"

@@ -189,13 +189,24 @@ class _Checker:
         """The experiment; with mistakes in it, as much of it as is sound."""
         if whole := self.valid(Experiment, found, place, scale):
             return whole
+        if not isinstance(found, dict):
+            return None
         sound: dict[str, Any] = {"seeds": [0]}
-        for key, value in found.items() if isinstance(found, dict) else ():
+
+        def fits(key: str, value: Any) -> bool:
             try:
                 Experiment.model_validate({**sound, key: value})
             except ValidationError:
-                continue
-            sound[key] = value
+                return False
+            return True
+
+        sound |= {key: value for key, value in found.items() if fits(key, value)}
+        arms = found.get("arms")
+        if arms is not None and "arms" not in sound:
+            named = arms.items() if isinstance(arms, dict) else ()
+            sound["arms"] = {name: arm for name, arm in named if fits("arms", {name: arm})}
+            if not sound["arms"]:  # without any the experiment would be read as one of another kind
+                return None
         return Experiment.model_validate(sound) if len(sound) > 1 else None
 
     def settings(self, merged: dict, point: Point, sets: dict, scale: str) -> Settings | None:

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from ..config.runs import Run
     from .products import Workflow
 
-# Errors whose text is a sentence; of others the type is said too.
-SPEAKING = (ValueError, OSError, RuntimeError, FloatingPointError)
 # Numbers of errors that a file gives which cannot be written, mostly for want of space.
 UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Failed(Exception):
     """A sentence for the user: of a mistake in what was asked for, or naming a failure's log."""
+
+
+# Errors whose text is a sentence; of others the type is said too.
+SPEAKING = (Failed, ValueError, OSError, RuntimeError, FloatingPointError)
 
 
 @contextmanager
@@ -96,7 +98,7 @@ def missing_runs(workflow: "Workflow") -> list[dict[str, str]]:
 
 def _reason(workflow: "Workflow", run: "Run") -> str:
     for name in (run.id, run.data):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, ValueError):  # a kill may have left it empty
             text, *_ = workflow.note(name).read_text(encoding="utf-8").splitlines()
             return text if name == run.id else f"its data set {name}: {text}"
     folder, record, log = (f(run.id) for f in (workflow.run, workflow.record, workflow.log))

@@ -119,6 +119,7 @@ def _kind(settings: dict[str, Any]) -> str:
         _rule(optimizer),
         *(f"{key}_{_form(v)}" for key, v in {**scheduled, "lr": settings["lr"]}.items()),
         settings["train_on"],
+        settings["judged_on"] == "test" and "on_test",
         settings["norm_statistics"],
         settings["stop_after"] and "stopped",
         *sorted({f"beside_{_rule(rule)}" for rule in settings["shadows"].values()}),

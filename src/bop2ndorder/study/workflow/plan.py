@@ -86,7 +86,7 @@ def state(workflow: Workflow, run: str) -> str:
 
 def kind(run: Run) -> tuple:
     """Runs of one kind train at about the same speed."""
-    return run.data, *(getattr(run.settings, name, None) for name in SPEED)
+    return run.data, *(getattr(run.settings, name) for name in SPEED)
 
 
 def recorded_speeds(workflow: Workflow, records: Records) -> dict[tuple, float]:
@@ -131,12 +131,8 @@ def guessed_speed(run: Run, gpu: bool) -> float:
     operations = operations_per_image(settings["network"], data.classes(), data.image_size)
     if not gpu:
         return training_speed(operations, CPU_RATE)
-    speed = settings["gpus"] * training_speed(operations, GPU_RATES[_precision(run)])
+    speed = settings["gpus"] * training_speed(operations, GPU_RATES[settings["precision"]])
     return min(speed, DECODING_RATE * settings["threads"]) if data.source == "imagenet" else speed
-
-
-def _precision(run: Run) -> str:
-    return getattr(run.settings, "precision", "float32")
 
 
 def _basis(guessed: list[Run], gpu: bool) -> str:
@@ -151,7 +147,7 @@ def _basis(guessed: list[Run], gpu: bool) -> str:
     if not gpu:
         where = f"{CPU_RATE:.0e} sustained float32 operations per second of a CPU core"
     else:
-        precisions = dict.fromkeys(map(_precision, guessed))
+        precisions = dict.fromkeys(run.settings.precision for run in guessed)
         rates = " and ".join(f"{GPU_RATES[name]:.1e} ({name})" for name in precisions)
         where = f"{rates} sustained operations per second of an H100"
         if any(run.settings.data.source == "imagenet" for run in guessed):

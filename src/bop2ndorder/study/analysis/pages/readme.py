@@ -20,11 +20,11 @@ from ..verdicts.claims import (
     statements,
 )
 from ..verdicts.conclusions import otherwise
-from ..verdicts.rules import UNDECIDED, VERDICTS
+from ..verdicts.deciding import UNDECIDED, VERDICTS
 
 BEGIN, END = "<!-- results: written by `bop2ndorder readme` -->", "<!-- end of results -->"
 # The README leads with the largest scale that there are results of.
-SCALES = {
+SENTENCES = {
     "paper": "At the scale `paper`: {}, all as published.",
     "small": """\
 At the scale `small`: {}; far narrower networks than the published ones, in far fewer epochs. \
@@ -67,7 +67,7 @@ def write_readme(readme: Path, results: Path, claims: Mapping[str, Claims]) -> N
 def leading(results: Path) -> str:
     """The largest scale with the tables and verdicts that the README shows."""
     needed = [*map(_exhibits, SHOWN), CLAIMS, SENSITIVITY]
-    for scale in SCALES:
+    for scale in SENTENCES:
         if all((results / scale / name).is_file() for name in needed):
             return scale
     raise FileNotFoundError(
@@ -77,12 +77,18 @@ def leading(results: Path) -> str:
 
 def replace_block(page: str, begin: str, end: str, new: str) -> str:
     """The page with what stands between its two comments replaced."""
-    return page.replace(block_of(page, begin, end), new)
+    found = _between(page, begin, end)
+    return page[: found.start(1)] + new + page[found.end(1) :]
 
 
 def block_of(page: str, begin: str = BEGIN, end: str = END) -> str:
     """What stands between two comments of a page; `ValueError` unless they are there once."""
-    found = re.findall(f"{re.escape(begin)}\n\n(.*?)\n\n{re.escape(end)}", page, re.DOTALL)
+    return _between(page, begin, end).group(1)
+
+
+def _between(page: str, begin: str, end: str) -> re.Match[str]:
+    pattern = f"{re.escape(begin)}\n\n(.*?)\n\n{re.escape(end)}"
+    found = [*re.finditer(pattern, page, re.DOTALL)]
     if len(found) != 1:
         raise ValueError(f"the page must hold the lines `{begin}` and `{end}` once, in this order")
     return found[0]
@@ -109,7 +115,7 @@ def block(scale: str, folder: str, plan: str, read: Callable[[str], str]) -> str
         else ""
     )
     data = ", ".join(sections[name]["title"] for name in HEADLINE)
-    found = [f"- **{s['title']}.** {s['finding']}" for s in sections.values() if s["finding"]]
+    found = [f"- **{s['title']}.** {s['finding'][0]}" for s in sections.values() if s["finding"]]
     table_of_claims = parse_claims(io.StringIO(read(CLAIMS)))
     claims = statements(table_of_claims)
     varied = parse_sensitivity(io.StringIO(read(SENSITIVITY)))
@@ -119,7 +125,7 @@ def block(scale: str, folder: str, plan: str, read: Callable[[str], str]) -> str
     ]
     return "\n\n".join(
         [
-            f"{SCALES[scale].format(data)} {_counted(claims['verdict'])}",
+            f"{SENTENCES[scale].format(data)} {_counted(claims['verdict'])}",
             "\n".join(found),
             f"![{figure['seen']}]({folder}/{EXPERIMENT}/{FIGURE}.png)",
             f"*{figure['caption']}*",

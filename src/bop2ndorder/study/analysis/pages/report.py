@@ -6,12 +6,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ....store import read_json
 from ...config.codes import read_classes
 from ...config.runs import Run
+from ...config.settings import MODELS
 from ...config.study import Study
 from ...run.record import read_record
-from ..exhibits import Table, listed
+from ..exhibits import Table, listed, words
 from ..names import NETWORKS, OPTIMIZERS, SOURCES
 from ..page import render
 from ..published import FULL_SCALE, PUBLISHED
@@ -47,13 +50,12 @@ ASKED = (
     "gradients first."
 )
 # What a scale is; the paper's needs no excuse.
-SCALES = {
+SENTENCES = {
     "quick": "narrow networks, few images and epochs: it shows that everything works from end to "
     "end, and decides nothing",
     "small": "narrow networks and few epochs",
     "paper": "everything as published",
 }
-FULL_WIDTH = {"binarynet": 128, "xnornet": 1, "birealnet": 1}
 
 
 def write_report(
@@ -124,7 +126,7 @@ def trained(scale: str, runs: Iterable[Run], recorded: int) -> str:
         if counts
     ]
     return (
-        f"This page reports {count} trainings at the scale {scale} ({SCALES[scale]}): "
+        f"This page reports {count} trainings at the scale {scale} ({SENTENCES[scale]}): "
         f"{listed(parts)}, {', or '.join(lengths)}."
     )
 
@@ -156,7 +158,8 @@ def left_out(planned: Iterable[str]) -> list[str]:
 
 def _widths(network: str, widths: Iterable[float]) -> str:
     """How wide a network is, against the published one: 1/8 and 1/4 of its width."""
-    of = [Fraction(width / FULL_WIDTH[network]).limit_denominator(64) for width in sorted(widths)]
+    full = MODELS[network].model_fields["width"].default
+    of = [Fraction(width / full).limit_denominator(64) for width in sorted(widths)]
     if of == [1]:
         return "as wide as published"
     return f"{listed(['all' if part == 1 else str(part) for part in of])} of its width"
@@ -222,7 +225,7 @@ def _section(results: Path, name: str, links: dict[str, str]) -> dict[str, Any]:
         section = read_json(folder / "exhibits.json")
     except FileNotFoundError:
         title = name.replace("_", " ").capitalize()
-        return {"experiment": name, "title": title, "short": title, "asks": "", "finding": "",
+        return {"experiment": name, "title": title, "short": title, "asks": "", "finding": [],
                 "exhibits": [], "missing": []}  # fmt: skip
     for exhibit in section["exhibits"]:
         # What all rest on is said once, at the end of the section.
@@ -233,7 +236,7 @@ def _section(results: Path, name: str, links: dict[str, str]) -> dict[str, Any]:
             exhibit["links"] = links
     notebook = f"{name}/{NOTEBOOK}" if (folder / NOTEBOOK).is_file() else None
     short = section["title"].partition(" (")[0]
-    return {"finding": "", **section, "short": short, "notebook": notebook}
+    return {"finding": [], **section, "short": short, "notebook": notebook}
 
 
 def _shown(table: Table, title: str | None = None) -> dict[str, Any]:
@@ -248,12 +251,12 @@ def _image(exhibit: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _table(title: str, rows: Sequence[dict[str, str]]) -> dict[str, Any]:
-    columns = list(rows[0]) if rows else []
+    table = pd.DataFrame(rows)
     return {
         "title": title,
         "caption": "",
-        "columns": columns,
-        "words": [not str(rows[0][name])[:1].isdigit() for name in columns],
-        "rows": [list(row.values()) for row in rows],
+        "columns": list(table),
+        "words": words(table),
+        "rows": table.to_numpy().tolist(),
         "links": {},
     }

@@ -23,8 +23,8 @@ class Section:
         """The module; loaded here, since it takes a second.
 
         It has exhibits(records); headline(records), numbers for `dvc metrics`; and
-        finding(records), what a person would say was found, in one to three sentences, "" where the
-        records do not say.
+        finding(records), what a person would say was found, as paragraphs: the first, of one to
+        three sentences, is what to take along; none where the records do not say.
         """
         return importlib.import_module(f".{self.module}", __name__)
 

@@ -85,7 +85,8 @@ def facts(records: Records) -> pd.DataFrame:
 
 def _audited(history: pd.DataFrame) -> dict[str, float]:
     """Ratios of sums over the epochs of runs of one setting; an epoch counts by its audits."""
-    if history.empty or not {*AUDITED} - {SIGN} <= {*history.columns}:
+    told = {*AUDITED} - {SIGN} <= {*history.columns} and history["due"].notna().any()
+    if not told:  # of latent weights nothing is due, and no records of old say it
         return dict.fromkeys(
             ("steps", "held", "off", "flips", "disagree", "wait", "threshold_steps"), np.nan
         )

@@ -1,6 +1,7 @@
 """Sections 5.2 and 5.3, and any other experiment: settings against each other."""
 
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ def headline(records: Records) -> dict:
     return found if len(found) > 1 else next(iter(found.values()))
 
 
-def finding(records: Records) -> str:
+def finding(records: Records) -> list[str]:
     """Of each network biased against Bop, then its corrections against biased.
 
     Where a network has not both biased and Bop, which setting is the best.
@@ -54,21 +55,25 @@ def finding(records: Records) -> str:
     model = model_of(replace(records, runs=runs), "cell")  # one, with one variance, for all
     networks, said = list(dict.fromkeys(runs["network"])), []
     for network in networks if model else ():
-        if text := _finding(records, runs[runs["network"] == network], model):
-            where = f"with {NETWORKS[network]}, " if len(networks) > 1 else ""
-            said.append(f"{where}{text}.")
-    return " ".join(f"{text[:1].upper()}{text[1:]}" for text in said)
+        where = f"with {NETWORKS[network]}, " if len(networks) > 1 else ""
+        texts = _finding(records, runs[runs["network"] == network], model)
+        said.append([f"{where}{text}." for text in texts])
+    paragraphs = zip_longest(*said, fillvalue="")
+    return [
+        " ".join(f"{text[:1].upper()}{text[1:]}" for text in paragraph if text)
+        for paragraph in paragraphs
+    ]
 
 
-def _finding(records: Records, runs: pd.DataFrame, model: Model) -> str:
-    """What is to be said of one network's runs."""
+def _finding(records: Records, runs: pd.DataFrame, model: Model) -> list[str]:
+    """What is to be said of one network's runs: of Bop and biased, then of the corrections."""
     cells = {label: (network, label) for network, label in runs["cell"]}
     means = {name: model.means[cell] for name, cell in cells.items() if cell in model.means}
     if len(means) < 2:
-        return ""
+        return []
     if not means.keys() >= {BIASED, BOP}:
         best = max(means, key=means.__getitem__)
-        return f"{spoken(best)} is the most accurate of {len(means)}"
+        return [f"{spoken(best)} is the most accurate of {len(means)}"]
     text = _apart(model, cells, BIASED, BOP)
     text = f"in {records.measured} after the last epoch {text}"
     if records.curve == "val_accuracy":  # how soon a run knows its own images by heart says little
@@ -76,7 +81,7 @@ def _finding(records: Records, runs: pd.DataFrame, model: Model) -> str:
         pace = sooner(records, pair, BIASED, BOP)
         text = f"{text}; {pace}" if pace else text
     corrections = [_apart(model, cells, name, BIASED) for name in CORRECTIONS if name in means]
-    return ". ".join([text, "; ".join(corrections)] if corrections else [text])
+    return [text, "; ".join(corrections)] if corrections else [text]
 
 
 def _apart(model: Model, cells: dict[str, tuple], of: str, against: str) -> str:

@@ -1,6 +1,7 @@
 """Differences between the arms of an experiment, of one model of all its runs: cells and words."""
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from math import ceil
 
 import pandas as pd
@@ -27,9 +28,15 @@ def model_of(records: Records, arm: str = "arm", metric: str = "") -> Model | No
     return Model.of(records.runs, metric, arm)
 
 
+def with_mean_curve(records: Records) -> Records:
+    """The mean of `Records.curve` over all epochs as a column of its name, in percent."""
+    means = records.runs["run"].map(records.over_epochs(records.curve))
+    return replace(records, runs=records.runs.assign(**{records.curve: means}))
+
+
 def contrast_of(model: Model | None, weights: Mapping[Hashable, float]) -> Contrast:
-    """A weighted sum of arms' means; empty where an arm has no record."""
-    if model is None or not weights.keys() <= model.means.keys():
+    """A weighted sum of arms' means; empty where an arm has no record, or there is none."""
+    if model is None or not weights or not weights.keys() <= model.means.keys():
         return NO_CONTRAST
     return model.contrast(weights)
 
@@ -47,7 +54,7 @@ def effect_row(
     metric = metric or records.accuracy
     found = contrast_of(model, weights)
     runs = records.runs[records.runs["arm"].isin(weights)].dropna(subset=[metric])
-    fewest = min(int((runs["arm"] == arm).sum()) for arm in weights)
+    fewest = min((int((runs["arm"] == arm).sum()) for arm in weights), default=0)
     words = " ".join(f"{arm}={weight:.12g}" for arm, weight in weights.items())
     half = (found.high - found.low) / 2
     values = (found.estimate, found.low, found.high, half, fewest, metric, words)

@@ -42,12 +42,12 @@ def headline(records: Records) -> dict:
     return {**found, "difference": {"points": less_bop(records)["estimate"]}}
 
 
-def finding(records: Records) -> str:
+def finding(records: Records) -> list[str]:
     labelled, weights = _less_bop(records)
     model = model_of(labelled)
     said = apart(contrast_of(model, weights), NAMES[SECOND], NAMES[BOP])
     if not said:
-        return ""
+        return []
     text = f"On average over gammas and thresholds, {said}"
     spread = {row.arm: row.spread for row in rules(records).itertuples()}
     if not any(map(pd.isna, spread.values())):
@@ -60,8 +60,8 @@ def finding(records: Records) -> str:
             ]
             text += f"; seeds alone would give {alone[0]:.1f} and {alone[1]:.1f}"
     table = cells(records)
-    more = [*_by_threshold(records), *_by_cell(table), *_counted(table)]
-    return " ".join([f"{text}.", *more, GIVEN])
+    by_threshold, detail = _by_threshold(records), [*_by_cell(table), *_counted(table), GIVEN]
+    return [" ".join([f"{text}.", *by_threshold]), " ".join(detail)]
 
 
 def _by_threshold(records: Records) -> list[str]:
@@ -166,7 +166,8 @@ def _less_bop(records: Records) -> tuple[Records, dict[str, float]]:
     runs = _cells_of(records)
     names = runs["arm"].str.cat([runs[key].map(number_text) for key in ("gamma", "times")], "/")
     sides = [list(dict.fromkeys(names[runs["arm"] == arm])) for arm in (SECOND, BOP)]
-    return replace(records, runs=runs.assign(arm=names)), difference(*sides)
+    weights = difference(*sides) if all(sides) else {}  # a scale may leave one of the rules out
+    return replace(records, runs=runs.assign(arm=names)), weights
 
 
 def _cells_of(records: Records) -> pd.DataFrame:

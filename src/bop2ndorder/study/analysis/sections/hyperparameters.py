@@ -30,7 +30,7 @@ def headline(records: Records) -> dict:
     }
 
 
-def finding(records: Records) -> str:
+def finding(records: Records) -> list[str]:
     along = _along_axes(records).dropna(subset=["mean"])
     said = []
     for name, of_axis in along.groupby("name", sort=False):
@@ -38,10 +38,10 @@ def finding(records: Records) -> str:
             points = robustness(of_axis["mean"])["range"]
             said.append(f"{points:.1f} points over {len(of_axis)} values of {name}")
     if not said:
-        return ""
+        return []
     chance = "; with one seed a value, chance alone moves it, too" if along["n"].max() < 2 else ""
     text = f"Varied one at a time, accuracy moves by {', '.join(said)}{chance}."
-    return f"{text}{_inactive(records)}"
+    return [f"{text}{_inactive(records)}"]
 
 
 def _inactive(records: Records) -> str:

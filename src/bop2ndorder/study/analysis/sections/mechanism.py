@@ -31,33 +31,36 @@ def headline(records: Records) -> dict:
     return {row["arm"]: row[columns].dropna().to_dict() for _, row in table.iterrows()}
 
 
-def finding(records: Records) -> str:
+def finding(records: Records) -> list[str]:
     """Which rules are a threshold, and which are none."""
     table = facts(records).dropna(subset="held")
     if table.empty:
-        return ""
+        return []
     signs, second = table["rule"].str.startswith(SIGNS), table["optimizer"] != "bop"
-    said = [f"Counted in the first {table['steps'].max():.0f} steps on {records.images}."]
-    for rows, more in ((table[signs & second], AS_BOP), (table[signs & ~second], "")):
+    said, more = [f"Counted in the first {table['steps'].max():.0f} steps on {records.images}."], []
+    for rows, how in ((table[signs & second], AS_BOP), (table[signs & ~second], "")):
         if len(rows):
             said.append(
                 f"With {len(rows)} of {len(table)} settings ({_list(rows['name'])}) the threshold "
                 f"holds back at most {_percent(rows['held'].max())} % of the weights that would "
-                f"flip in a step without it: they flip by the sign of m alone{more}."
+                f"flip in a step without it: they flip by the sign of m alone{how}."
             )
     binding = table["held"] >= LITTLE
     if len(rows := table[~signs & binding]):
         said.append(
             f"With {len(rows)} of {len(table)} it holds back {_ends(rows, 'held', _percent, ' %')} "
-            "of the weights that would flip in a step without it. One that is held back step after "
-            f"step counts in each: to every flip there are {_ends(rows, 'wait', _number)} of them."
+            "of the weights that would flip in a step without it."
+        )
+        more.append(
+            "A weight that is held back step after step counts in each: to every flip there are "
+            f"{_ends(rows, 'wait', _number)} that are held back."
         )
     if len(rows := table[~signs & ~binding]):
-        said.append(
+        more.append(
             "Little is held back, but of what the rule or the sign rule flips, one alone flips "
             f"{_shares(rows, 'disagree')}."
         )
-    return " ".join(said)
+    return [" ".join(said), *([" ".join(more)] if more else [])]
 
 
 def _ends(rows: pd.DataFrame, column: str, written: Callable[[float], str], unit: str = "") -> str:

@@ -48,12 +48,12 @@ def headline(records: Records) -> dict:
     return found
 
 
-def finding(records: Records) -> str:
+def finding(records: Records) -> list[str]:
     table = accuracy(records)
     table = table[table["n"] == table["planned"]]  # one with few seeds is soon the best
     constant = table[table["decay"] == CONSTANT]
     if len(constant) < 2:
-        return ""
+        return []
     best = constant.loc[constant["mean"].idxmax()]
     height = f"{number_text(best['times'])} times the noise floor" if best["times"] else "none"
     text = (
@@ -67,7 +67,7 @@ def finding(records: Records) -> str:
     if len(without):
         reached = f"{without['mean'].max():.1f} %"
         text += f"; a gamma that decays reaches {reached} without any threshold"
-    return f"{text}."
+    return [f"{text}."]
 
 
 def accuracy(records: Records) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def headline(records: Records) -> dict:
     }
 
 
-def finding(records: Records) -> str:
+def finding(records: Records) -> list[str]:
     runs = records.runs
     labelled = replace(records, runs=runs.assign(arm=runs["norm"] + "/" + runs["optimizer"]))
     model, said = model_of(labelled), []
@@ -36,7 +36,7 @@ def finding(records: Records) -> str:
         if text := apart(found, "biased", "corrected"):
             said.append(f"with {NORMS[norm]} {text}")
     text = "; ".join(said)
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return [f"{text[:1].upper()}{text[1:]}."] if text else []
 
 
 def accuracy_table(records: Records) -> Table:

@@ -4,7 +4,6 @@ With the schedules of Section 5.2. Bop2ndOrder as published there is not trained
 that rule, the experiment `mechanism` measures.
 """
 
-from dataclasses import replace
 from textwrap import fill
 
 import pandas as pd
@@ -15,7 +14,16 @@ from ..names import COLOURS, OPTIMIZERS, schedule_text, slug
 from ..records import ACCURACY, HYPERPARAMETERS, Records
 from ..statistics import Model, difference, over_seeds
 from ..style import panels
-from .effects import apart, contrast_of, effect_cell, effect_row, model_of, seeds_for, spoken
+from .effects import (
+    apart,
+    contrast_of,
+    effect_cell,
+    effect_row,
+    model_of,
+    seeds_for,
+    spoken,
+    with_mean_curve,
+)
 
 RULES, GAMMAS = ("sign", "bop", "biased"), ("exponential", "polynomial")
 # Half-widths, in points, that intervals should not exceed.
@@ -60,47 +68,46 @@ def headline(records: Records) -> dict:
     }
 
 
-def finding(records: Records) -> str:
+def finding(records: Records) -> list[str]:
     model = model_of(records)
     whole = contrast_of(model, _step(BOP, SIGN))
     said = apart(whole, "the sign rule with 5.2's schedules", "Bop as published")
     if not said:
-        return ""
+        return []
     counts = sorted({min(model.n.values()), max(model.n.values())})
     seeds = f"{' to '.join(map(str, counts))} seed{'s' * (counts[-1] > 1)} an arm"
-    text = f"In {records.measured} after the last epoch, {seeds}, {said}. {NOT_TRAINED}"
+    lead = [f"In {records.measured} after the last epoch, {seeds}, {said}."]
     if path := _by_steps(model):
-        text += f" Changed one at a time: {path}."
+        lead.append(f"Changed one at a time: {path}.")
+    soon = model_of(with_mean_curve(records), metric=records.curve) if records.held_out else None
+    if path := _by_steps(soon):
+        lead.append(
+            "In the mean over all epochs, by which C1 is judged, and which was not planned here, "
+            f"the same steps are {path}."
+        )
+    detail = [NOT_TRAINED]
     rule = contrast_of(model, difference(*_sides("biased", "bop")))
     names = [
         f"{OPTIMIZERS[name]}, threshold {_threshold(records, name)}" for name in ("biased", "bop")
     ]
     if said := apart(rule, *names):
-        text += f" On average over both schedules of gamma, {said}."
-    return " ".join([text, *_pace(_with_mean_curve(records))])
+        detail.append(f"On average over both schedules of gamma, {said}.")
+    return [" ".join(lead), " ".join([*detail, *_by_schedule(soon)])]
 
 
-def _pace(records: Records) -> list[str]:
-    """In sentences: the same for how soon a run learns."""
-    model = model_of(records, metric=records.curve) if records.held_out else None
-    if not (path := _by_steps(model)):
-        return []
-    said = [
-        "In the mean over all epochs, by which C1 is judged, and which was not planned here, the "
-        f"same steps are {path}."
-    ]
+def _by_schedule(soon: Model | None) -> list[str]:
+    """In a sentence: biased less Bop at each schedule of gamma in the mean over all epochs."""
     names = {"exponential": "Bop's schedule", "polynomial": "5.2's"}
     rules = [
-        (contrast_of(model, _step(f"bop_{gamma}", f"biased_{gamma}")), name)
+        (contrast_of(soon, _step(f"bop_{gamma}", f"biased_{gamma}")), name)
         for gamma, name in names.items()
     ]
-    if not any(pd.isna(found.estimate) for found, _ in rules):
-        parts = " and ".join(
-            f"{effect_cell(found.estimate, found.low, found.high)} at {name}"
-            for found, name in rules
-        )
-        said.append(f"{spoken(OPTIMIZERS['biased'])} less Bop is {parts} by that measure.")
-    return said
+    if any(pd.isna(found.estimate) for found, _ in rules):
+        return []
+    parts = " and ".join(
+        f"{effect_cell(found.estimate, found.low, found.high)} at {name}" for found, name in rules
+    )
+    return [f"{spoken(OPTIMIZERS['biased'])} less Bop is {parts} in the mean over all epochs."]
 
 
 def _by_steps(model: Model | None) -> str:
@@ -112,12 +119,6 @@ def _by_steps(model: Model | None) -> str:
         f"{effect_cell(step.estimate, step.low, step.high)} from {name}"
         for name, step in steps.items()
     )
-
-
-def _with_mean_curve(records: Records) -> Records:
-    """The mean of `Records.curve` over all epochs as a column of its name."""
-    means = records.runs["run"].map(records.over_epochs(records.curve))
-    return replace(records, runs=records.runs.assign(**{records.curve: means}))
 
 
 def effects(records: Records, metric: str = "") -> pd.DataFrame:
@@ -213,7 +214,7 @@ def pace_table(records: Records) -> Table | None:
         "The same for how soon: mean accuracy over the epochs",
         f"Differences of accuracy on validation images, mean over all epochs, {EXPLAINED} Explored "
         "when the records were there: the plan asks for the last epoch only.",
-        *_effects_shown(effects(_with_mean_curve(records), records.curve)),
+        *_effects_shown(effects(with_mean_curve(records), records.curve)),
     )
 
 

@@ -39,7 +39,7 @@ def headline(records: Records) -> dict:
     return found
 
 
-def finding(records: Records) -> str:
+def finding(records: Records) -> list[str]:
     runs = _scheduled(records)
     # Runs of other seeds share no block with those without a schedule, and would hide the blocks.
     runs = runs[runs["seed"].isin(runs.loc[runs["target"] == "none", "seed"])]
@@ -54,12 +54,12 @@ def finding(records: Records) -> str:
     whole = contrast_of(model, less_none("all/polynomial"))
     said = apart(whole, "accuracy", "that without a schedule")
     if not said:
-        return ""
+        return []
     text = f"With polynomial schedules on gamma, sigma, threshold and the learning rate {said}"
     for kind, words in OTHERS.items():
         if not pd.isna(contrast_of(model, less_none(kind)).estimate):
             text += f"; {words} {contrast_cell(model, less_none(kind))} points"
-    return f"{text}."
+    return [f"{text}."]
 
 
 def effects(records: Records) -> pd.DataFrame:

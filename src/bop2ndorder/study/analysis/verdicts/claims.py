@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...config.claims import Claims
 from ...config.runs import Entry
-from ..exhibits import Table, signed, signed_interval, times
+from ..exhibits import Table, signed, signed_interval, times, times_interval
 from ..records import SPLITS, load_records
 from .judging import OVERALL, judge, vary
 
@@ -183,6 +183,4 @@ def _effect(row) -> str:
 def _interval(row) -> str:
     if row.measure != "images" or pd.isna(row.low):
         return signed_interval(row.low, row.high)
-    if np.isinf(row.high):
-        return f"at least {times(row.low)}" if row.low else "unknown"
-    return f"{times(row.low)} to {times(row.high)}" if row.low else f"at most {times(row.high)}"
+    return times_interval(row.low, row.high)

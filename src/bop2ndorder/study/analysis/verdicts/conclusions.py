@@ -4,8 +4,8 @@ import pandas as pd
 
 from ..exhibits import signed, signed_interval
 from .claims import statements
+from .deciding import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED, VERDICTS, points
 from .judging import BY_SEED, OVERALL
-from .rules import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED, VERDICTS, points
 
 # Measures of accuracy itself.
 POINTS = ("accuracy", "mean_validation_accuracy")
@@ -155,7 +155,8 @@ def _of_all(table: pd.DataFrame) -> list[str]:
         same = f" What was found equivalent contradicts no published difference within {margin}."
     return [
         f"All of this is said of {data}, and of the networks and lengths that this scale trains; "
-        "whether it holds for wider networks or longer trainings, it cannot tell.",
+        "whether it holds for wider networks, it cannot tell, nor for longer trainings, but for "
+        "what the experiment on length shows of a narrow network.",
         f"Effects smaller than {missed} points, by comparison, are missed more "
         f"than once in five.{same}",
         whole,

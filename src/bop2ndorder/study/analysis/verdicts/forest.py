@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ..exhibits import Picture, signed, signed_interval, times
+from ..exhibits import Picture, signed, signed_interval, times, times_interval
 from ..names import SOURCES
 from ..style import WIDTH, look
+from .deciding import CONTRADICTED, EQUIVALENT, SUPPORTED, points
 from .judging import OVERALL, SECONDARY
-from .rules import CONTRADICTED, EQUIVALENT, SUPPORTED, points
 
 # Of Okabe and Ito, as the optimizers' colours; the words stand beside them.
 COLOURS = {
@@ -180,7 +180,8 @@ def _effect(row) -> str:
     if row.measure == IMAGES:
         if pd.notna(row.estimate):
             return f"{times(row.estimate)} times as many"
-        return f"at least {times(row.low)} times" if row.low else f"at most {times(row.high)} times"
+        said = times_interval(row.low, row.high)
+        return said if said == "unknown" else f"{said} times"
     if pd.isna(row.estimate):
         return "not recorded"
     if pd.isna(row.low):

@@ -9,7 +9,7 @@ import pandas as pd
 from ...config.claims import Claim, Claims, Comparison
 from ..records import Records, sizes
 from ..statistics import NO_CONTRAST, Contrast
-from .rules import (
+from .deciding import (
     CONTRADICTED,
     LEVEL,
     SUPPORTED,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from statsmodels.stats.multitest import multipletests
 
 from ..statistics import Contrast
 
@@ -83,11 +84,7 @@ def judge_together(
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Each p after Holm's correction over all."""
-    order = np.argsort(ps, kind="stable")
-    corrected = np.ones(len(ps))
-    times = np.arange(len(ps), 0, -1)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(np.asarray(ps)[order] * times))
-    return corrected.tolist()
+    return multipletests(ps, method="holm")[1].tolist()
 
 
 def holm_levels(ps: Sequence[float]) -> list[float]:

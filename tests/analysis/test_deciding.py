@@ -7,7 +7,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from bop2ndorder.study.analysis.statistics import Contrast
-from bop2ndorder.study.analysis.verdicts.rules import Primary, holm, holm_levels, judge_together
+from bop2ndorder.study.analysis.verdicts.deciding import Primary, holm, holm_levels, judge_together
 
 YES, NO, SAME, OPEN = "supported", "contradicted", "equivalent", "undecided"
 
