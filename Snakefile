@@ -146,7 +146,7 @@ rule prepare:
 
 rule train:
     input:
-        ancient(lambda w: WORK.data(WORK.runs[w.run].data) / "done.json"),
+        ancient(lambda w: WORK.data_for(w.run)),
         lambda w: WORK.damaged(w.run),
     output:
         [RUN / name for name in (*RUN_FILES, "done.json")],

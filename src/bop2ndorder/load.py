@@ -56,7 +56,9 @@ def load_run(run: str, root: str | Path = ".") -> nn.Module:
 def _trained(folder: Path) -> tuple[Path, dict[str, Any]]:
     """Weights and facts of a run that is here, as its done.json vouches for them."""
     if damaged := damaged_file(folder, hashes=True):
-        raise ValueError(f"{folder / damaged} is damaged: restore it with `dvc checkout runs`")
+        raise ValueError(
+            f"{folder / damaged} is damaged: restore it with `dvc checkout --force {folder.parent}`"
+        )
     return folder / "weights.safetensors", read_json(folder / "run.json")
 
 

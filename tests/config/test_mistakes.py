@@ -189,6 +189,19 @@ def test_how_to_write_a_number_is_said_of_what_can_be_one(tmp_path, written, hin
     assert hint in line if hint else "write" not in line
 
 
+def test_what_a_scale_leaves_out_must_be_there():
+    document = read(ROOT)
+    own = document["scales"]["small"]["experiments"]
+    own["lenght"] = own["cifar10"]["arms"]["latnet"] = None
+    with pytest.raises(ParamsError) as caught:
+        check(document)
+    for place, name in (("lenght", "length"), ("cifar10.arms.latnet", "latent")):
+        [line] = [line for line in caught.value.lines if f".{place}: " in line]
+        assert line.startswith(f"scales.small.experiments.{place}: found null, which leaves out")
+        assert line.endswith(f"did you mean {name}?")
+    assert len(caught.value.lines) == 2
+
+
 def test_a_setting_that_no_scale_has_is_missing_once(tmp_path):
     assert mistakes(changed(tmp_path, ("  lr: 0.01 ", "  #"))) == ["defaults.lr: is missing"]
 

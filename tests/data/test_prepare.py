@@ -290,13 +290,18 @@ def test_mistakes_in_settings_are_one_sentence(tmp_path):
 
 
 def test_opening_names_what_is_missing_or_damaged(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no prepared data in .*run `bop2ndorder prepare`"):
+    with pytest.raises(FileNotFoundError, match="no prepared data in .*`snakemake prepare_all`"):
         open_data(tmp_path / "out")
     out = prepared(tmp_path, folder=write_folder(tmp_path / "images"))
     labels = out / "test_labels.npy"
-    labels.write_bytes(labels.read_bytes()[:-1])
+    whole = labels.read_bytes()
+    labels.write_bytes(whole[:-1])
     with pytest.raises(ValueError, match="test_labels.npy is missing or damaged: remove"):
         open_data(out)
+    labels.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    open_data(out)
+    with pytest.raises(ValueError, match="test_labels.npy is missing or damaged: remove"):
+        open_data(out, hashes=True)
     (out / "done.json").unlink()
     with pytest.raises(ValueError, match="done.json is missing or damaged"):
         open_data(out)

@@ -143,7 +143,7 @@ def test_other_images_than_the_record_s_are_named(clone):
     path.write_text(text.replace(known, known[::-1]))
     assert f"are not those of its record, sha256 {known}" in sentence("evaluate", clone[0])
     shutil.rmtree(path.parent)
-    assert "run `bop2ndorder prepare` to make it" in sentence("evaluate", clone[0])
+    assert "`snakemake prepare_all` makes it" in sentence("evaluate", clone[0])
 
 
 def test_a_shipped_network_is_held_against_its_record(clone):

@@ -198,6 +198,39 @@ def test_a_damaged_run_is_trained_again_and_no_other(project, damage):
     assert project.call("bop2ndorder", "verify")
 
 
+def test_data_that_are_gone_are_made_again_for_new_runs_and_train_no_others(project):
+    shutil.rmtree(project.folder / "data" / "quick")
+    assert not project.snakemake("-n"), "nothing needs them"
+    project.change(lambda study: study["experiments"]["cifar10"]["seeds"].append(7))
+    made = project.snakemake("-n", "train_all")
+    assert made["prepare"] == 1 and made["train"] == 3
+
+
+DAMAGES = {
+    "normalization/table.md": {"analyse": 1, "notebook": 1, "page": 1},
+    "cifar10/notebook.html": {"notebook": 1, "page": 1},
+    "plots/convergence.csv": {"metrics": 1, "page": 1},
+    "sensitivity.csv": {"claims": 1, "page": 1},
+    "report.html": {"page": 1},
+}
+
+
+@pytest.mark.parametrize("damage", ["deleted", "altered"])
+def test_damaged_results_are_made_again(project, damage):
+    before = project.files("results/**/*")
+    for name, expected in DAMAGES.items():
+        path = project.folder / "results" / "quick" / name
+        if damage == "deleted":
+            path.unlink()
+        else:
+            path.write_text("no longer")
+        made = project.snakemake()
+        made = {rule: made[rule] for rule in made if rule not in ("outdated", "all")}
+        assert made["page"] == 1 and made.items() <= expected.items(), name
+        assert project.files("results/**/*") == before
+    assert project.is_current()
+
+
 def test_the_record_of_other_hardware_is_replaced_with_all_that_follows(project):
     """Here as if this machine's weights were not those of the record in git."""
     path = project.folder / "results" / "quick" / "runs" / project.run_of("bop-g")

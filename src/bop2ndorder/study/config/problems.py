@@ -112,8 +112,20 @@ def _owner(place: tuple, root: type[BaseModel]) -> type[BaseModel]:
 
 def _meant(error: dict[str, Any], root: type[BaseModel]) -> str | None:
     """The key that an unknown one looks like."""
-    close = difflib.get_close_matches(str(error["loc"][-1]), _allowed(error, root), n=1)
+    return alike(str(error["loc"][-1]), _allowed(error, root))
+
+
+def alike(name: str, known: Iterable[str]) -> str | None:
+    """The known name that one looks like, if there is any."""
+    close = difflib.get_close_matches(name, [*known], n=1)
     return close[0] if close else None
+
+
+def nothing_to_leave_out(name: str, known: Iterable[str]) -> str:
+    """Of a name that a scale sets to null, and that is not there without it."""
+    close = alike(name, known)
+    hint = f"; did you mean {close}?" if close else ""
+    return f"found null, which leaves out what stands above, where there is no {name}{hint}"
 
 
 def explain_all(error: ValidationError, root: type[BaseModel]) -> list[tuple[Place, str]]:

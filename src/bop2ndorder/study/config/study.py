@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from .claims import Claims, strangers
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
 from .overlay import Place, depth, names_itself, odd_keys, overlay, value_at
-from .problems import ParamsError, brief, cut, explain_all
+from .problems import ParamsError, brief, cut, explain_all, nothing_to_leave_out
 from .runs import Entry, Run
 from .settings import Settings, misfits
 
@@ -136,13 +136,20 @@ class _Checker:
         plan = overlay(sections, over)
         if not all(isinstance(plan.get(key), dict) for key in sections):
             return  # the outline's mistakes say so
+        own = sections["experiments"] or {}
         for name, found in plan["experiments"].items():
             name = str(name)
+            place = ("experiments", name)
             if found is None and name in (over.get("experiments") or {}):
                 self.unknown[scale].add((name, None))
-                continue  # the scale says that it does not run it
-            place = ("experiments", name)
-            left_out = _null_arms(found, value_at(self.document, (*place, "arms")))
+                if name not in own:
+                    self.report(place, nothing_to_leave_out(name, own), scale)
+                continue  # else the scale says that it does not run it
+            declared = value_at(self.document, (*place, "arms"))
+            left_out, strange = _null_arms(found, declared)
+            for arm in strange:
+                self.report((*place, "arms", arm), nothing_to_leave_out(arm, declared), scale)
+            left_out |= strange
             self.unknown[scale] |= {(name, arm) for arm in left_out}
             before = self.reports
             yield from self.runs(name, _without(found, left_out), plan, scale)
@@ -232,12 +239,14 @@ class _Checker:
         return None if misfit else settings
 
 
-def _null_arms(found: Any, declared: Any) -> set[str]:
-    """The declared arms that a scale sets to null, which it does not run."""
+def _null_arms(found: Any, declared: Any) -> tuple[set[str], set[str]]:
+    """The arms that a scale sets to null, and so does not run: declared ones, and others."""
     arms = value_at(found, ("arms",))
     if not isinstance(arms, dict) or not isinstance(declared, dict):
-        return set()
-    return {n for n, arm in arms.items() if arm is None and declared.get(n) is not None}
+        return set(), set()
+    null = {name for name, arm in arms.items() if arm is None}
+    known = {name for name in null if declared.get(name) is not None}
+    return known, null - {*declared}
 
 
 def _without(found: Any, arms: set[str]) -> Any:

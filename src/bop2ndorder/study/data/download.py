@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from ...store import whole_folder
 from .folder import Parts, list_folder
@@ -61,11 +62,14 @@ def download_imagenette(cache: Path, image_size: int) -> tuple[list[str], Parts]
 def _fetch(source: str, cache: Path, download: Callable[[Path], object]) -> Path:
     """Download into `cache`/`source` unless it is there: whole, or not at all."""
     root = cache / source
-    if root.is_dir():
-        return root
+    cache.mkdir(parents=True, exist_ok=True)
     try:
-        with whole_folder(root) as folder:
-            download(folder)
+        # Two data sets of one source are prepared at the same time.
+        with FileLock(cache / f".{source}.lock"):
+            if root.is_dir():
+                return root
+            with whole_folder(root) as folder:
+                download(folder)
     except FAILURES as error:
         raise RuntimeError(
             f"{source} could not be downloaded ({error}): run the command again with internet, or "

@@ -7,24 +7,25 @@ from .arrays import ArrayData
 from .dataset import Data
 
 
-def open_data(path: str | Path) -> Data:
+def open_data(path: str | Path, hashes: bool = False) -> Data:
     """Open what `prepare` has made.
-
-    Sizes of files are checked, contents are not: that would read everything each time.
 
     Args:
         path: the folder.
+        hashes: whether the contents of its files are checked, too, not their sizes alone: that
+            reads them all.
 
     Raises:
         FileNotFoundError: there is no prepared data set.
-        ValueError: one of its files is missing or has another size than when it was made.
+        ValueError: one of its files is missing or is not as it was made.
     """
     path = Path(path)
     if not path.is_dir():
-        raise FileNotFoundError(f"no prepared data in {path}: run `bop2ndorder prepare` to make it")
-    if damaged := damaged_file(path):
+        raise FileNotFoundError(f"no prepared data in {path}: `snakemake prepare_all` makes it")
+    if damaged := damaged_file(path, hashes):
         raise ValueError(
-            f"{path / damaged} is missing or damaged: remove {path} and run `bop2ndorder prepare`"
+            f"{path / damaged} is missing or damaged: remove {path}, and `snakemake prepare_all` "
+            "makes it again"
         )
     facts = read_json(path / "data.json")
     if facts["source"] == "imagenet":

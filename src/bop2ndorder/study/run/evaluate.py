@@ -55,8 +55,8 @@ def judge(run: Path) -> tuple[dict[str, Any], list[dict[str, float | None]]]:
     """Metrics and history of a finished run; raises `ValueError` where a file is damaged."""
     if damaged := damaged_file(run, hashes=True):
         raise ValueError(
-            f"{run / damaged} is missing or damaged: restore it with `dvc checkout {run.parent}`, "
-            f"or remove {run} and run `snakemake` to train it again"
+            f"{run / damaged} is missing or damaged: restore it with `dvc checkout --force "
+            f"{run.parent}`, or remove {run} and run `snakemake` to train it again"
         )
     history = read_history((run / "history.csv").read_text(encoding="utf-8"))
     metrics = {

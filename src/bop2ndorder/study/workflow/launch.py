@@ -68,7 +68,7 @@ def _train(workflow: Workflow, run: Run, checkpoint_every: float, tensorboard: P
 
     places = workflow.run(run.id), workflow.checkpoint(run.id), workflow.origin(run.id)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    data = open_data(workflow.data(run.data))
+    data = open_data(workflow.data(run.data), hashes=True)
     epochs, _ = settings.length(data.count(settings.train_on))
     with ExitStack() as stack:
         watching = [stack.enter_context(Progress(run.id, epochs))]

@@ -2,8 +2,8 @@
 
 Runs and data sets are named by all that decides them, so for them "there" means "current".
 Products with fixed names (tables, figures, notebooks, the report) have beside them the key of what
-they were made from; they are current when that key is still the one of today's inputs. Thus
-contents decide what is made again, never file times.
+they were made from; they are current when that key is still the one of today's inputs, and their
+files are as they were made. Thus contents decide what is made again, never file times.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ...store import DONE, damaged_file, read_json
+from ...store import DONE, damaged_file, file_sha256, read_json
 from ..analysis.sections import section_of
 from ..config.keys import PACKAGE, code_key, digest
 from ..config.runs import Run
@@ -33,12 +33,14 @@ class Product:
         kind: analysis (tables and figures), notebook, metrics, claims or report.
         experiment: of which it is; None where it is of all.
         file: what the report shows or links of it, in results/SCALE.
+        others: patterns of the other files that it consists of, in results/SCALE.
         modules: of the package; their code, with what they import, makes it.
     """
 
     kind: str
     experiment: str | None
     file: str
+    others: tuple[str, ...]
     modules: tuple[str, ...]
 
     @property
@@ -51,13 +53,16 @@ def _products(experiments: list[str]) -> Iterator[Product]:
     shared, pages = f"{ANALYSIS}.sections.experiments", f"{ANALYSIS}.pages"
     sections = {e: f"{ANALYSIS}.sections.{section_of(e).module}" for e in experiments}
     for name, section in sections.items():
-        yield Product("analysis", name, f"{name}/exhibits.json", (shared, section))
+        others = tuple(f"{name}/*.{suffix}" for suffix in ("csv", "md", "png", "svg"))
+        yield Product("analysis", name, f"{name}/exhibits.json", others, (shared, section))
     for name, section in sections.items():
-        made_by = (shared, section, f"{pages}.notebooks")
-        yield Product("notebook", name, f"{name}/notebook.html", made_by)
-    yield Product("metrics", None, "metrics.json", (f"{pages}.metrics", *sections.values()))
-    yield Product("claims", None, "claims.csv", (f"{ANALYSIS}.verdicts.claims",))
-    yield Product("report", None, "report.html", (f"{pages}.report",))
+        others, made_by = (f"{name}/notebook.ipynb",), (shared, section, f"{pages}.notebooks")
+        yield Product("notebook", name, f"{name}/notebook.html", others, made_by)
+    made_by = (f"{pages}.metrics", *sections.values())
+    yield Product("metrics", None, "metrics.json", ("metrics_all.json", "plots/*.csv"), made_by)
+    made_by = (f"{ANALYSIS}.verdicts.claims",)
+    yield Product("claims", None, "claims.csv", ("sensitivity.csv",), made_by)
+    yield Product("report", None, "report.html", ("forest.*",), (f"{pages}.report",))
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ class Workflow:
         return self.results / self.products[product].file
 
     def key_file(self, product: str) -> Path:
-        """Holds the key of what a product was made from."""
+        """Holds the key of what a product was made from, and the hashes of what was made."""
         return self.results / ".keys" / product
 
     def key(self, product: str) -> str:
@@ -180,14 +185,27 @@ class Workflow:
 
     def mark(self, product: str, key: str) -> None:
         """Note from what a product has been made: its key, taken before it was begun."""
+        made = self.products[product]
+        files = {path for one in (made.file, *made.others) for path in self.results.glob(one)}
+        names = sorted(path.relative_to(self.results).as_posix() for path in files)
+        lines = [key, *(f"{file_sha256(self.results / name)}  {name}" for name in names)]
         path = self.key_file(product)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(key + "\n", encoding="utf-8")
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def is_current(self, product: str) -> bool:
-        """Whether a product has been made from what is there now."""
+        """Whether a product has been made from what is there now, and is there as it was made."""
         path = self.key_file(product)
-        return path.exists() and path.read_text(encoding="utf-8").strip() == self.key(product)
+        if not path.exists():
+            return False
+        key, *files = path.read_text(encoding="utf-8").splitlines() or [""]
+        return key == self.key(product) and all(map(self._is_whole, files))
+
+    def _is_whole(self, line: str) -> bool:
+        """Whether a file is what its line in a key file says, as sha256sum writes it."""
+        sha256, _, name = line.partition("  ")
+        path = self.results / name
+        return path.is_file() and file_sha256(path) == sha256
 
     def recorded(self, run: str) -> bool:
         """Whether a run has a record, all files of it whole."""
@@ -198,6 +216,15 @@ class Workflow:
     def outdated(self, product: str) -> list[str]:
         """The marker of a product that is there but not current."""
         return _marker(product, self.key_file(product), lambda _: not self.is_current(product))
+
+    def data_for(self, run: str) -> list[Path]:
+        """The data set that a run is trained on; none where it is trained already.
+
+        Else data that are made again would have every run of them trained again: Snakemake heeds
+        `ancient` of a file that is there only.
+        """
+        finished = (self.run(run) / DONE).exists() and not self.damaged(run)
+        return [] if finished else [self.data(self.runs[run].data) / DONE]
 
     def damaged(self, run: str) -> list[str]:
         """The marker of a run of which a file is missing or truncated."""

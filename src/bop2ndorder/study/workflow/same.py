@@ -76,7 +76,9 @@ def same(study: Study, only: str = "", check: bool = False) -> tuple[bool, str]:
     entries = known or classes[-1]
     chosen = {name: settings for name, settings in kinds(study).items() if only in name}
     if not chosen:
-        raise ValueError(f"no kind of run has {only!r} in its name: {', '.join(kinds(study))}")
+        known = [*kinds(study)]
+        some = f"{', '.join(known[:3])} and {len(known) - 3} more"
+        raise ValueError(f"no kind of run has {only!r} in its name; there are {some}")
     with tempfile.TemporaryDirectory(prefix="same-") as scratch:
         found = _compare(entries[0], chosen, Path(scratch))
     new = [name for name, what in found.items() if what is NEW]

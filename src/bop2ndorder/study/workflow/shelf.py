@@ -1,4 +1,4 @@
-"""Runs that the study no longer names are put aside, not deleted: a change may be taken back."""
+"""What the study no longer names is put aside, not deleted: a change may be taken back."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ SHELF = Path(".stale")
 
 
 def shelve(workflow: Workflow) -> list[str]:
-    """Put aside unnamed data, runs and records of one scale; take back those named again.
+    """Put aside unnamed data, runs, records and tables of one scale; take back those named again.
 
     So the folders hold what the study names and nothing else, whatever came before: their hash in
     dvc.lock depends on the commit, not on its history. `make clean-stale` empties the shelf.
@@ -18,11 +18,17 @@ def shelve(workflow: Workflow) -> list[str]:
         a line for each thing moved.
     """
     named = {run.data for run in workflow.runs.values()}
+    shown = {path.parent.name for path in workflow.results.glob("*/exhibits.json")}
+    others = _names(workflow.results) - shown  # runs, models and plots
     places = [
         (workflow.work, workflow.data(""), named),
         (workflow.work, workflow.run(""), set(workflow.runs)),
         (Path(), workflow.record(""), set(workflow.runs)),
+        (Path(), workflow.results, {*workflow.experiments} | others),
     ]
+    for path in workflow.key_file("").glob("*"):
+        if path.name not in workflow.products:
+            path.unlink()
     moved = []
     for root, folder, wanted in places:
         shelf = root / SHELF / folder.relative_to(root)
