@@ -22,8 +22,10 @@ from ..run.record import Record, read_record
 from .products import Workflow
 
 Records = dict[str, Record | None]  # run -> its record, None where it has none
+# What a step takes a GPU at least, however few its operations are: 300 kernels of 3 microseconds.
+GPU_STEP = 1e-3
 # The settings by which trainings on the same data differ in speed.
-SPEED = ("network", "threads", "precision", "gpus")
+SPEED = ("network", "batch_size", "threads", "precision", "gpus")
 
 
 def describe(workflow: Workflow, every: bool = False) -> str:
@@ -125,13 +127,15 @@ def known_images(workflow: Workflow, records: Records) -> dict[tuple[str, str], 
 def guessed_speed(run: Run, gpu: bool) -> float:
     """Training images per second, by operations: on one CPU core, or on the GPUs of the run.
 
-    GPUs may have to wait for their images, which `threads` cores decode.
+    GPUs take their time for a step that is small, and may have to wait for their images, which
+    `threads` cores decode.
     """
     settings, data = run.settings.model_dump(), run.settings.data
     operations = operations_per_image(settings["network"], data.classes(), data.image_size)
     if not gpu:
         return training_speed(operations, CPU_RATE)
     speed = settings["gpus"] * training_speed(operations, GPU_RATES[settings["precision"]])
+    speed = min(speed, settings["batch_size"] / GPU_STEP)
     return min(speed, DECODING_RATE * settings["threads"]) if data.source == "imagenet" else speed
 
 
@@ -149,7 +153,9 @@ def _basis(guessed: list[Run], gpu: bool) -> str:
     else:
         precisions = dict.fromkeys(run.settings.precision for run in guessed)
         rates = " and ".join(f"{GPU_RATES[name]:.1e} ({name})" for name in precisions)
-        where = f"{rates} sustained operations per second of an H100"
+        where = (
+            f"{rates} sustained operations per second of an H100, at least {GPU_STEP:g} s a step"
+        )
         if any(run.settings.data.source == "imagenet" for run in guessed):
             where += f", and {DECODING_RATE} image files decoded per second and CPU thread"
     return f"estimated, not measured: assuming {where}"
