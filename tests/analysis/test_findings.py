@@ -79,7 +79,8 @@ def test_how_soon_is_told_beside_where_it_ends():
     assert re.search(
         r"comes to .?0.0 \(.+\) points after 3 .+ not planned here, it is −30.0 \(.+\) points "
         r"after 3 epochs \(3 seeds\) and −20.0 \(.+\) after 30 \(3 seeds\); per ten times as many "
-        r"epochs it changes by \+10.0 ", told(length, records),
+        r"epochs it changes by \+10.0 \(.+\) points: the longer the training, the more it speaks "
+        r"for the claim\.$", told(length, records),
     )  # fmt: skip
     assert length.pace_table(records).numbers["estimate"].tolist() == pytest.approx([-30, -20, 10])
     on_all = [{**row, "train_on": "all", "test_top1_percent": row[COLUMN]} for row in rows]

@@ -34,8 +34,8 @@ At the scale `quick`: {}; narrow networks, on a CPU. This shows that everything 
 end. It says little about CIFAR-10 and ImageNet.""",
 }
 EXPERIMENT, FIGURE, TABLE = "cifar10", "convergence", "table"
-# What a rule does comes before what is reached with it, and why after that.
-SHOWN = ("mechanism", *HEADLINE, "rules")
+# What a rule does comes before what is reached with it, and after that why, and whether it lasts.
+SHOWN = ("mechanism", *HEADLINE, "rules", "length")
 # A README has room for the rest only; the report has all.
 LEFT_OUT = {"gamma", "sigma", "threshold", "training accuracy (%)"}
 

@@ -72,7 +72,10 @@ def finding(records: Records) -> list[str]:
         lead = f"After {only.epochs} epochs {said}."
     else:
         name = f"{spoken(OPTIMIZERS['biased'])} less Bop"
-        lead = f"{name} comes to {_at_lengths(points)}{_per_tenfold(rows)}."
+        lead = (
+            f"In {records.measured} after the last epoch, by which C3 compares, {name} comes to "
+            f"{_at_lengths(points)}{_per_tenfold(rows)}."
+        )
     others = [
         f"With {WITH[pair]} it is {_at_lengths(here)}."
         for pair in WITH
@@ -113,9 +116,12 @@ def _per_tenfold(rows: pd.DataFrame) -> str:
     if slopes.empty or points["epochs"].max() < SPAN * points["epochs"].min():
         return ""
     [slope] = slopes.itertuples()
-    chance = ", which may be chance" if slope.low <= 0 <= slope.high else ""
+    side = "for" if slope.estimate > 0 else "against"
+    how = f": the longer the training, the more it speaks {side} the claim"
+    if slope.low <= 0 <= slope.high:
+        how = ", which may be chance"
     per = effect_cell(slope.estimate, slope.low, slope.high)
-    return f"; per ten times as many epochs it changes by {per} points{chance}"
+    return f"; per ten times as many epochs it changes by {per} points{how}"
 
 
 def _style(name: str) -> tuple[str, str, str, str]:
