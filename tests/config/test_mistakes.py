@@ -58,7 +58,7 @@ def test_one_mistake_does_not_hide_those_of_another_scale(tmp_path):
             "augment: {pad: four, flip: true}",
             "data.cifar10.augment",
         ),
-        ("      constant: {set:", "      bop: {set:", "duplicate key"),
+        ("      constant: {set:", "      bop: {set:", "the key bop stands twice"),
         ("optimizer: {bias_correction: adam}", "optimizer: {bias_correction: constant}", "twice"),
         ("scale: quick ", "scale: [quick", "params.yaml"),
         # Half of a step of 25 an epoch, which is rounded to none.

@@ -1,11 +1,14 @@
 """Mistakes in params.yaml as lines for people: the key, what was found, what is allowed."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from math import isfinite
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from .overlay import Place
 from .settings import MODELS, Settings
@@ -113,6 +116,18 @@ def _owner(place: tuple, root: type[BaseModel]) -> type[BaseModel]:
 def _meant(error: dict[str, Any], root: type[BaseModel]) -> str | None:
     """The key that an unknown one looks like."""
     return alike(str(error["loc"][-1]), _allowed(error, root))
+
+
+def no_yaml(error: YAMLError) -> str:
+    """Why a file cannot be read, and in which line."""
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    what = error.problem
+    if isinstance(error, DuplicateKeyError):
+        what = re.sub(
+            r'^found duplicate key "(.*?)".*', r"the key \1 stands twice", what, flags=re.S
+        )
+    return f"line {error.problem_mark.line + 1}: {what}"
 
 
 def alike(name: str, known: Iterable[str]) -> str | None:

@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 from .claims import Claims, strangers
 from .document import SCALES, Document, Experiment, Point, points, read_yaml
 from .overlay import Place, depth, names_itself, odd_keys, overlay, value_at
-from .problems import ParamsError, brief, cut, explain_all, nothing_to_leave_out
+from .problems import ParamsError, brief, cut, explain_all, no_yaml, nothing_to_leave_out
 from .runs import Entry, Run
 from .settings import Settings, misfits
 
@@ -66,7 +66,7 @@ def load_study(path: str | Path = "params.yaml", **changes: Any) -> Study:
     except RecursionError:
         raise ParamsError(name, ["is nested too deeply"]) from None
     except YAMLError as error:
-        raise ParamsError(name, [" ".join(str(error).split())]) from None
+        raise ParamsError(name, [no_yaml(error)]) from None
     if not isinstance(document, dict):
         raise ParamsError(name, [f"found {brief(document)}; must be a mapping with the key scale"])
     return check(overlay(document, changes), name)
