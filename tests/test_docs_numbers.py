@@ -179,3 +179,18 @@ def test_what_squeezed_schedules_sum_to_is_what_the_settings_say():
 
 def points(value: float, low: float, high: float) -> str:
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def test_what_squeezing_the_schedules_costs_is_what_was_measured():
+    page = " ".join((DOCS / "deviations.md").read_text(encoding="utf-8").split())
+    table = pd.read_csv("results/small/length/differences.csv")
+    rows = table[(table["pair"] == "published") & table["estimate"].notna()]
+    by_length = rows[rows["kind"] != "slope"].set_index("epochs")
+    several, single = by_length[by_length["n"] > 1], by_length[by_length["n"] == 1]
+    assert list(several.index) == [12, 40] and list(single.index) == [130]
+    for epochs, row in several.iterrows():
+        found = points(row["estimate"], row["low"], row["high"])
+        assert f"{found} after {epochs:.0f} epochs ({row['n']} seeds)" in page
+    assert f"{single.loc[130, 'estimate']:+.1f} after 130 (1 seed)" in page
+    [slope] = rows[rows["kind"] == "slope"].itertuples()
+    assert f"per ten times as many {points(slope.estimate, slope.low, slope.high)}" in page
