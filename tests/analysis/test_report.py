@@ -118,7 +118,7 @@ def test_it_says_what_was_trained_how_large_and_on_which_images(study):
     assert "in a day" not in said, "which nothing measures"
     assert "XNOR-Net (1/8 of its width) on Imagenette" in said, "as docs/plan.md says"
     assert "Bi-Real Net (1/4 of its width) on Imagenette" in said and "on CIFAR-10" in said
-    assert "ImageNet" not in said and said.endswith(", for 500 steps, or for 2 to 30 epochs.")
+    assert "ImageNet" not in said and said.endswith(", for 500 steps, or for 2 to 130 epochs.")
     stopped = {entry.run.id: entry.run for entry in study.entries("small", "mechanism")}
     said = trained("small", stopped.values(), 0)
     assert said.endswith(" on CIFAR-10, for 500 steps."), "schedules alone go by their epochs"

@@ -258,7 +258,7 @@ def test_missing_data_is_a_sentence(here):
     assert f"{folder / 'test_labels.npy'} is missing or damaged" in sentence("train", run)
     folder.rename("elsewhere")
     text = sentence("train", run)
-    assert text.startswith(f"Error: train {run}: no prepared data in {folder}: run")
+    assert text.startswith(f"Error: train {run}: no prepared data in {folder}: `snakemake")
 
 
 def test_a_run_that_is_not_there_is_a_sentence(here):
