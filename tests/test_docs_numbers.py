@@ -193,4 +193,7 @@ def test_what_squeezing_the_schedules_costs_is_what_was_measured():
         assert f"{found} after {epochs:.0f} epochs ({row['n']} seeds)" in page
     assert f"{single.loc[130, 'estimate']:+.1f} after 130 (1 seed)" in page
     [slope] = rows[rows["kind"] == "slope"].itertuples()
-    assert f"per ten times as many {points(slope.estimate, slope.low, slope.high)}" in page
+    assert (
+        f"ten times as many epochs change it by {points(slope.estimate, slope.low, slope.high)}"
+        in page
+    )

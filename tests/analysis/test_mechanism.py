@@ -195,3 +195,4 @@ def test_without_records_or_without_audits_nothing_is_drawn(study, tmp_path):
     blank = [{"step": 50, **dict.fromkeys(("due", "off", "threshold_steps", "disagree/sign"), "")}]
     records = loaded(study, tmp_path / "blank", {"bop": blank})
     assert "plane" not in exhibits_of(records) and told(mechanism, records) == ""
+    assert mechanism.headline(records) == {}, "what is unknown is not 0"

@@ -5,6 +5,7 @@ import hashlib
 import io
 import pickle
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -134,6 +135,20 @@ def test_cifar10_arrives_pixel_by_pixel_and_is_fetched_once(tmp_path, cifar10):
     assert run(tmp_path, "cifar10", image_size=16).image_size == 16
     assert cifar10.requests == requests > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [".download", "out"]
+
+
+def test_two_data_sets_of_one_source_fetch_it_once(tmp_path, cifar10):
+    """Snakemake prepares them at the same time, in one folder."""
+
+    def prepared(name):
+        prepare(settings("cifar10", validation=2), tmp_path / "two" / name, progress=False)
+        return open_data(tmp_path / "two" / name).count("test")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(prepared, ("a", "b"))] == [4, 4]
+    requests = cifar10.requests
+    run(tmp_path, "cifar10")
+    assert cifar10.requests == 2 * requests
 
 
 def test_imagenette_arrives_and_is_fetched_once(tmp_path, imagenette):

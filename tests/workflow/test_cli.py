@@ -156,6 +156,29 @@ def test_what_the_study_no_longer_names_is_put_aside_and_taken_back(here):
     assert "2 trained" in call("plan")
 
 
+def test_tables_of_what_is_no_experiment_any_more_are_put_aside_with_their_keys(here):
+    results = workflow().results
+    for name in ("normalization", "mine"):
+        (results / name).mkdir(exist_ok=True)
+        (results / name / "exhibits.json").touch()
+        workflow().key_file(f"analysis-{name}").parent.mkdir(exist_ok=True)
+        workflow().key_file(f"analysis-{name}").touch()
+    assert call("shelve").splitlines() == ["quick/mine -> .stale/results/quick"]
+    assert {path.name for path in results.iterdir()} >= {"runs", "normalization"}
+    assert [path.name for path in (results / ".keys").iterdir()] == ["analysis-normalization"]
+    study = read(here)
+    study["experiments"]["mine"] = study["experiments"]["normalization"]
+    quick = study["scales"]["quick"]["experiments"]
+    quick["mine"] = quick["normalization"]
+    write(study, here)
+    assert call("shelve").splitlines() == ["quick/mine -> results/quick"]
+
+
+def test_a_command_is_named_by_what_it_was_given(here):
+    (here / "params.yaml").write_text("scale: [")
+    assert call("same", fails=True).startswith("Error: same: params.yaml is not valid")
+
+
 def test_training_again_gives_the_same_record(here):
     work = workflow()
     run = next(iter(work.runs))

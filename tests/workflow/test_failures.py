@@ -15,6 +15,7 @@ from studies import write
 
 import bop2ndorder
 from bop2ndorder.study.run.record import read_record
+from bop2ndorder.study.workflow import failures
 from bop2ndorder.study.workflow.failures import Failed, missing_runs, noted
 from bop2ndorder.study.workflow.products import Workflow
 
@@ -144,6 +145,14 @@ def test_every_command_says_what_failed_and_where_the_traceback_is(here, monkeyp
 
 
 # Why a run is missing
+
+
+def test_what_is_a_sentence_already_is_said_as_it_is():
+    """As by a rank that lacks a package: its message passes here twice."""
+    assert failures.sentence(Failed("--tensorboard needs a package more"), None) == (
+        "--tensorboard needs a package more"
+    )
+    assert failures.sentence(KeyError("a bug"), None) == "KeyError: 'a bug'"
 
 
 def test_the_reason_is_the_last_that_is_known(here):

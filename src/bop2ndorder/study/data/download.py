@@ -62,7 +62,6 @@ def download_imagenette(cache: Path, image_size: int) -> tuple[list[str], Parts]
 def _fetch(source: str, cache: Path, download: Callable[[Path], object]) -> Path:
     """Download into `cache`/`source` unless it is there: whole, or not at all."""
     root = cache / source
-    cache.mkdir(parents=True, exist_ok=True)
     try:
         # Two data sets of one source are prepared at the same time.
         with FileLock(cache / f".{source}.lock"):

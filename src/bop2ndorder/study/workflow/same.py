@@ -76,8 +76,8 @@ def same(study: Study, only: str = "", check: bool = False) -> tuple[bool, str]:
     entries = known or classes[-1]
     chosen = {name: settings for name, settings in kinds(study).items() if only in name}
     if not chosen:
-        known = [*kinds(study)]
-        some = f"{', '.join(known[:3])} and {len(known) - 3} more"
+        names = [*kinds(study)]
+        some = f"{', '.join(names[:3])} and {len(names) - 3} more"
         raise ValueError(f"no kind of run has {only!r} in its name; there are {some}")
     with tempfile.TemporaryDirectory(prefix="same-") as scratch:
         found = _compare(entries[0], chosen, Path(scratch))

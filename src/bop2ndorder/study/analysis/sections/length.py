@@ -15,12 +15,8 @@ from .effects import apart, contrast_of, effect_cell, model_of, spoken, with_mea
 
 WORDS = {
     "published": "as published",
-    "scaled": "Bop's threshold rescaled to this width",
-    "gamma": "both with a larger gamma",
-}
-WITH = {
-    "scaled": "Bop's threshold rescaled to this width",
-    "gamma": "a larger gamma for both",
+    "scaled": "with Bop's threshold rescaled to this width",
+    "gamma": "with a larger gamma for both",
 }
 EXPLAINED = (
     "of one model of all runs; in brackets the 95 % interval. Slope: points per ten times as many "
@@ -77,9 +73,9 @@ def finding(records: Records) -> list[str]:
             f"{_at_lengths(points)}{_per_tenfold(rows)}."
         )
     others = [
-        f"With {WITH[pair]} it is {_at_lengths(here)}."
-        for pair in WITH
-        if not (here := _points(rows, pair)).empty
+        f"{words[:1].upper()}{words[1:]} it is {_at_lengths(here)}."
+        for pair, words in WORDS.items()
+        if pair != "published" and not (here := _points(rows, pair)).empty
     ]
     if records.held_out:
         rows = differences(with_mean_curve(records), records.curve)
